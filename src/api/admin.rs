@@ -1,0 +1,55 @@
+//! Metrics and health over HTTP, on a port of their own: `/metrics`, `/health/live`, `/health/ready`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use crate::serve::Pipeline;
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
+
+/// Answers one request; `GET` and `HEAD` only.
+pub fn answer<B>(pipeline: &Arc<Pipeline>, request: &Request<B>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "expected GET or HEAD\n".to_owned());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/metrics" => reply(StatusCode::OK, METRICS_TYPE, pipeline.monitor().render(Instant::now())),
+        "/health/live" => reply(StatusCode::OK, TEXT_TYPE, "live\n".to_owned()),
+        "/health/ready" => ready(pipeline),
+        "/" => reply(StatusCode::OK, TEXT_TYPE, "sconce: /metrics, /health/live, /health/ready\n".to_owned()),
+        _ => reply(StatusCode::NOT_FOUND, TEXT_TYPE, "expected /metrics, /health/live or /health/ready\n".to_owned()),
+    }
+}
+
+/// 200 or 503, with every model's state.
+fn ready(pipeline: &Arc<Pipeline>) -> Response<Full<Bytes>> {
+    let ready = pipeline.is_ready();
+    let models: Vec<serde_json::Value> = pipeline
+        .model_states()
+        .into_iter()
+        .map(|model| {
+            let version = model.version.map(|version| version.to_string());
+            serde_json::json!({"model": model.model, "version": version, "ready": model.ready, "state": model.state})
+        })
+        .collect();
+    let draining = pipeline.is_draining();
+    let body = serde_json::json!({"ready": ready, "draining": draining, "models": models});
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(code, JSON_TYPE, format!("{body}\n"))
+}
+
+fn reply(code: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

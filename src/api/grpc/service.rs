@@ -1,0 +1,97 @@
+//! The six calls of the Open Inference Protocol.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::door::Deadline;
+use super::proto::grpc_inference_service_server::GrpcInferenceService;
+use super::proto::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+    ModelReadyResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
+    ServerReadyRequest, ServerReadyResponse,
+};
+use crate::api::status::status;
+use crate::monitor::Journey;
+use crate::serve::Pipeline;
+use crate::types::Error;
+
+/// The protocol's service over a pipeline.
+pub(super) struct Inference {
+    pipeline: Arc<Pipeline>,
+}
+
+impl Inference {
+    pub(super) fn new(pipeline: &Arc<Pipeline>) -> Self {
+        Self { pipeline: Arc::clone(pipeline) }
+    }
+
+    async fn infer(
+        &self,
+        request: ModelInferRequest,
+        arrived: Instant,
+        deadline: Option<Instant>,
+        journey: &mut Journey,
+    ) -> Result<ModelInferResponse, Error> {
+        let request = convert::request(request)?;
+        journey.request_bytes(request.bytes);
+        let (model, id) = (request.model.clone(), request.id.clone());
+        let wishes = request.wishes;
+        let answer = self.pipeline.infer(request, arrived, deadline, journey).await?;
+        Ok(convert::response(model, id, wishes, answer))
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Inference {
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse { ready: self.pipeline.is_ready() }))
+    }
+
+    async fn model_ready(&self, ask: Request<ModelReadyRequest>) -> Result<Response<ModelReadyResponse>, Status> {
+        let ask = ask.into_inner();
+        let ready = self.pipeline.is_model_ready(&ask.name, &ask.version).map_err(|error| status(&error))?;
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Ok(Response::new(convert::server_metadata(self.pipeline.server_info())))
+    }
+
+    async fn model_metadata(
+        &self,
+        ask: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let ask = ask.into_inner();
+        let info = self.pipeline.model_info(&ask.name, &ask.version).map_err(|error| status(&error))?;
+        Ok(Response::new(convert::model_metadata(&info)))
+    }
+
+    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+        let arrived = Instant::now();
+        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        let mut journey = self.pipeline.monitor().journey(arrived, deadline);
+        let answered = self.infer(request.into_inner(), arrived, deadline, &mut journey).await;
+        let now = Instant::now();
+        match answered {
+            Ok(response) => {
+                journey.finish(Ok(response.encoded_len()), now);
+                Ok(Response::new(response))
+            }
+            Err(error) => {
+                journey.finish(Err(&error), now);
+                Err(status(&error))
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Wiring: from a configuration to a running server, its signals, tasks and log.
+//!
+//! Deliberately absent: logic. Everything that decides lives in the rooms below.
+
+mod server;
+mod signals;
+mod tasks;
+mod telemetry;
+
+pub use server::Server;
+pub use signals::Signals;
+pub use tasks::Tasks;
+pub use telemetry::{LevelHandle, start_log};

@@ -1,0 +1,39 @@
+//! What waits: rows of one request that must stay together, and the limits they wait under.
+
+use tokio::time::{Duration, Instant};
+
+/// Rows that wait together. `T` is whatever the owner needs back; the policy never looks at it.
+#[derive(Clone, Debug)]
+pub struct Item<T> {
+    /// Unique and growing: later arrivals have larger ones.
+    pub id: u64,
+    /// Number of rows, at least 1 and at most [`Limits::batch_rows_max`].
+    pub rows: usize,
+    /// What may share a batch: items of another group never do.
+    pub group: u64,
+    /// Priority level, 0 the most urgent.
+    pub level: usize,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// When its answer stops being wanted.
+    pub deadline: Option<Instant>,
+    /// The owner's own.
+    pub payload: T,
+}
+
+/// Bounds of a model's queue and batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows in a batch.
+    pub batch_rows_max: usize,
+    /// Sizes at which a batch is cut, ascending; empty for none.
+    pub preferred_rows: Vec<usize>,
+    /// Upper bound of a hold; zero never holds.
+    pub hold_max: Duration,
+    /// Rows that may wait.
+    pub queue_rows_max: usize,
+    /// Number of priority levels, at least 1.
+    pub levels: usize,
+    /// Batches that may go ahead of a waiting item before it goes next.
+    pub overtake_max: u32,
+}

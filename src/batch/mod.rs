@@ -1,0 +1,13 @@
+//! Dynamic batching: what waits for a model, when it is released, and who gets which rows back.
+//!
+//! `policy` decides, as a pure function of plain data and `now`; `queue` keeps it under one lock; `worker` runs what
+//! it releases. Deliberately absent: kinds of models, protocols, metrics.
+
+mod item;
+mod policy;
+mod queue;
+mod worker;
+
+pub use item::Limits;
+pub use queue::{Job, PartAnswer, Queue, Ticket};
+pub use worker::{Listener, work};

@@ -1,0 +1,405 @@
+//! The batching decision: a pure function of what waits, what batches have cost, and `now`.
+//!
+//! A batch is chosen late, when the device is free. Its *head* is the first item of the most urgent level (of the
+//! earliest deadline, where items of several groups compete), unless another was overtaken too often. The head is
+//! joined by others of its group, the most urgent first and in order of arrival within a level. A batch that is not
+//! full waits for company only when the learned cost `a + b·rows` says that this pays: holding makes each of the `k`
+//! waiting requests and the expected newcomer wait about one gap between arrivals; going at once makes the newcomer
+//! wait for a whole extra pass, whose fixed part is `a`. So a hold pays while `(k + 1) · gap < a`, as long as arrivals
+//! keep coming and no deadline is at risk.
+
+use std::collections::VecDeque;
+
+use tokio::time::{Duration, Instant};
+
+use super::item::{Item, Limits};
+use crate::stats::Affine;
+use crate::types::Release;
+
+/// A hold ends when no row has arrived for this many times the usual gap: the burst is over.
+const GAPS_WITHOUT_ARRIVAL_MAX: u32 = 4;
+/// Weight of the newest gap in the running mean of gaps between arrivals.
+const GAP_WEIGHT: f64 = 0.1;
+/// Gaps longer than this say that traffic paused, not how fast it is.
+const GAP_MAX: Duration = Duration::from_secs(1);
+/// An item without a deadline competes with other groups as if it had this long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A released batch: one group, in the order in which rows are joined.
+#[derive(Debug)]
+pub struct Batch<T> {
+    /// At least one item.
+    pub items: Vec<Item<T>>,
+    /// Sum of the items' rows.
+    pub rows: usize,
+    /// Why it was released now.
+    pub release: Release,
+}
+
+/// What to do when the device is free.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// Run this batch.
+    Run(Batch<T>),
+    /// Ask again at this time, or when something arrives.
+    Hold(Instant),
+    /// Nothing waits.
+    Empty,
+}
+
+/// Why rows may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// So many rows wait, and no more may.
+    Full {
+        /// Rows that wait.
+        waiting: usize,
+    },
+    /// They would wait longer than they have.
+    TooLate {
+        /// Predicted wait.
+        wait: Duration,
+        /// Time left until the deadline.
+        left: Duration,
+    },
+    /// Their deadline has passed.
+    Expired,
+}
+
+/// Items of one group at one level, first come first.
+#[derive(Debug)]
+struct Line<T> {
+    group: u64,
+    level: usize,
+    items: VecDeque<Item<T>>,
+    /// Sum of the items' rows.
+    rows: usize,
+    /// Batches that went ahead of the present first item.
+    overtaken: u32,
+}
+
+/// What waits for one model, and the rule by which it is released.
+#[derive(Debug)]
+pub struct Policy<T> {
+    limits: Limits,
+    /// Not empty, each; few: one for each level and each group that is present.
+    lines: Vec<Line<T>>,
+    rows: usize,
+    cost: Affine,
+    gap: Option<Duration>,
+    last_arrival: Option<Instant>,
+    /// No deadline in the queue is earlier than this.
+    deadline_floor: Option<Instant>,
+    /// When the running batch is expected to end.
+    busy_until: Option<Instant>,
+}
+
+impl<T> Policy<T> {
+    /// An empty queue that has learned nothing.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            lines: Vec::new(),
+            rows: 0,
+            cost: Affine::new(),
+            gap: None,
+            last_arrival: None,
+            deadline_floor: None,
+            busy_until: None,
+        }
+    }
+
+    /// Rows that wait.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Arrival of the item that has waited longest.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.lines.iter().filter_map(Line::first).map(|item| item.arrived).min()
+    }
+
+    /// When [`Policy::sweep`] should be called next: no item expires before.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.deadline_floor
+    }
+
+    /// May `rows` more rows wait, whose answer is wanted until `deadline`?
+    pub fn admit(&self, rows: usize, level: usize, deadline: Option<Instant>, now: Instant) -> Result<(), Refusal> {
+        if self.rows.saturating_add(rows) > self.limits.queue_rows_max {
+            return Err(Refusal::Full { waiting: self.rows });
+        }
+        let Some(deadline) = deadline else { return Ok(()) };
+        if deadline <= now {
+            return Err(Refusal::Expired);
+        }
+        let wait = self.predicted_wait(level, now);
+        let left = deadline - now;
+        if wait > left { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
+    }
+
+    /// Lets an item wait. The caller has asked [`Policy::admit`] under the same lock.
+    pub fn push(&mut self, item: Item<T>) {
+        self.note_arrival(item.arrived);
+        self.rows += item.rows;
+        self.deadline_floor = earliest(self.deadline_floor, item.deadline);
+        let found = self.lines.iter_mut().find(|line| line.group == item.group && line.level == item.level);
+        if let Some(line) = found {
+            line.push(item);
+        } else {
+            let (group, level) = (item.group, item.level);
+            let mut line = Line { group, level, items: VecDeque::new(), rows: 0, overtaken: 0 };
+            line.push(item);
+            self.lines.push(line);
+        }
+    }
+
+    /// Takes an item back whose answer is no longer wanted; `None` if it has left already.
+    pub fn withdraw(&mut self, id: u64, group: u64, level: usize) -> Option<Item<T>> {
+        let at = self.lines.iter().position(|line| line.group == group && line.level == level)?;
+        let line = self.lines.get_mut(at)?;
+        let position = line.items.binary_search_by_key(&id, |item| item.id).ok()?;
+        let item = line.items.remove(position)?;
+        line.rows -= item.rows;
+        self.rows -= item.rows;
+        self.drop_empty_lines();
+        Some(item)
+    }
+
+    /// Takes out what has expired. Cheap when nothing has.
+    pub fn sweep(&mut self, now: Instant) -> Vec<Item<T>> {
+        if self.deadline_floor.is_none_or(|floor| floor > now) {
+            return Vec::new();
+        }
+        let mut expired = Vec::new();
+        for line in &mut self.lines {
+            line.rows = 0;
+            for item in std::mem::take(&mut line.items) {
+                if item.deadline.is_some_and(|deadline| deadline <= now) {
+                    self.rows -= item.rows;
+                    expired.push(item);
+                } else {
+                    line.push(item);
+                }
+            }
+        }
+        self.drop_empty_lines();
+        let waiting = self.lines.iter().flat_map(|line| &line.items);
+        self.deadline_floor = waiting.filter_map(|item| item.deadline).min();
+        expired
+    }
+
+    /// What the free device should do. Call [`Policy::sweep`] first: what has expired must not run.
+    pub fn next(&mut self, now: Instant, draining: bool) -> Next<T> {
+        let Some(head) = self.head(now) else { return Next::Empty };
+        let (cap, limit) = self.cap(&head, now);
+        if head.waiting < cap && !draining {
+            match self.hold(&head, now) {
+                Hold::Until(due) => return Next::Hold(due),
+                Hold::Ended(release) => return Next::Run(self.take(&head, cap, release, now)),
+                Hold::No => {}
+            }
+        }
+        let release = match draining {
+            _ if head.waiting >= cap => limit,
+            true => Release::Drain,
+            false => Release::Idle,
+        };
+        Next::Run(self.take(&head, cap, release, now))
+    }
+
+    /// A batch of `rows` took so long; the device is free again.
+    pub fn learn(&mut self, rows: usize, took: Duration) {
+        self.busy_until = None;
+        self.cost.learn(u32::try_from(rows).unwrap_or(u32::MAX), took);
+    }
+
+    /// A batch failed: the device is free again, and nothing was learned.
+    pub fn failed(&mut self) {
+        self.busy_until = None;
+    }
+
+    /// Learned cost of a batch; `None` until enough batches ran.
+    pub fn predict(&self, rows: usize) -> Option<Duration> {
+        self.cost.predict(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// Time until rows of `level` that arrive now would start: the running batch and all that goes before them.
+    fn predicted_wait(&self, level: usize, now: Instant) -> Duration {
+        let busy = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let before: usize = self.lines.iter().filter(|line| line.level <= level).map(|line| line.rows).sum();
+        // What does not fill a batch is joined by the newcomer.
+        let full = before / self.limits.batch_rows_max;
+        let batch = self.predict(self.limits.batch_rows_max).unwrap_or(Duration::ZERO);
+        busy.saturating_add(batch.saturating_mul(u32::try_from(full).unwrap_or(u32::MAX)))
+    }
+
+    fn note_arrival(&mut self, now: Instant) {
+        if let Some(last) = self.last_arrival {
+            let gap = now.saturating_duration_since(last).min(GAP_MAX);
+            let mean = self.gap.map_or(gap, |mean| mean.mul_f64(1.0 - GAP_WEIGHT) + gap.mul_f64(GAP_WEIGHT));
+            self.gap = Some(mean);
+        }
+        self.last_arrival = Some(now);
+    }
+
+    fn head(&self, now: Instant) -> Option<Head> {
+        let overdue = self.lines.iter().enumerate().filter(|(_, line)| line.overtaken >= self.limits.overtake_max);
+        let oldest = overdue.min_by_key(|(_, line)| line.first().map(|item| item.arrived));
+        let most_urgent = || self.lines.iter().enumerate().min_by_key(|(_, line)| line.urgency(now));
+        let (at, line) = oldest.or_else(most_urgent)?;
+        let first = line.first()?;
+        let company = self.lines.iter().filter(|line| line.group == first.group);
+        Some(Head {
+            line: at,
+            group: first.group,
+            rows: first.rows,
+            deadline: first.deadline,
+            waiting: company.map(|line| line.rows).sum(),
+        })
+    }
+
+    /// Rows that the head's batch may have at most, and the reason to give when it has them.
+    fn cap(&self, head: &Head, now: Instant) -> (usize, Release) {
+        let (mut cap, mut limit) = (self.limits.batch_rows_max, Release::Full);
+        if let Some(allowed) = self.rows_in_time(head, now).filter(|allowed| *allowed < cap) {
+            (cap, limit) = (allowed, Release::Deadline);
+        }
+        let reached = |size: &&usize| **size <= cap.min(head.waiting) && **size >= head.rows;
+        if let Some(size) = self.limits.preferred_rows.iter().rev().find(reached)
+            && *size < cap
+        {
+            (cap, limit) = (*size, Release::Preferred);
+        }
+        (cap, limit)
+    }
+
+    /// Where rows are dear, the most rows with which the head is still in time. `None` where it does not matter: no
+    /// deadline, cheap rows, or too late whatever is done.
+    fn rows_in_time(&self, head: &Head, now: Instant) -> Option<usize> {
+        let left = head.deadline?.saturating_duration_since(now);
+        let whole = self.predict(self.limits.batch_rows_max)?;
+        let (fixed, per_row) = (self.cost.fixed(), self.cost.per_row());
+        let dear = whole.saturating_sub(fixed) > fixed;
+        if !dear || whole <= left || per_row.is_zero() {
+            return None;
+        }
+        let allowed = left.checked_sub(fixed)?.as_nanos() / per_row.as_nanos().max(1);
+        usize::try_from(allowed).ok().filter(|allowed| *allowed >= head.rows)
+    }
+
+    /// Does waiting for company pay, and how long?
+    fn hold(&self, head: &Head, now: Instant) -> Hold {
+        let (Some(gap), Some(last)) = (self.gap, self.last_arrival) else { return Hold::No };
+        let Some(cost) = self.predict(head.waiting + 1) else { return Hold::No };
+        let company = self.lines.iter().filter(|line| line.group == head.group).flat_map(|line| &line.items);
+        let (mut count, mut oldest, mut deadline) = (0_u32, now, None);
+        for item in company {
+            count = count.saturating_add(1);
+            oldest = oldest.min(item.arrived);
+            deadline = earliest(deadline, item.deadline);
+        }
+        let pays = gap.saturating_mul(count.saturating_add(1)) < self.cost.fixed();
+        if !pays || self.limits.hold_max.is_zero() {
+            return Hold::No;
+        }
+        let burst_over = last + gap.saturating_mul(GAPS_WITHOUT_ARRIVAL_MAX);
+        let due = (oldest + self.limits.hold_max).min(burst_over);
+        let latest_start = deadline.map(|deadline| deadline.checked_sub(cost).unwrap_or(now));
+        match latest_start {
+            Some(start) if start <= now => Hold::Ended(Release::Deadline),
+            _ if due <= now => Hold::Ended(Release::Delay),
+            Some(start) => Hold::Until(due.min(start)),
+            None => Hold::Until(due),
+        }
+    }
+
+    /// Takes the head and its company, `cap` rows at most (the head alone may exceed it).
+    fn take(&mut self, head: &Head, cap: usize, release: Release, now: Instant) -> Batch<T> {
+        let mut items = Vec::with_capacity(cap.min(head.waiting));
+        let mut rows = 0;
+        if let Some(line) = self.lines.get_mut(head.line) {
+            line.take(&mut items, &mut rows, head.rows);
+        }
+        for level in 0..self.limits.levels {
+            let line = self.lines.iter_mut().find(|line| line.group == head.group && line.level == level);
+            if let Some(line) = line {
+                line.take(&mut items, &mut rows, cap);
+            }
+        }
+        self.count_overtaken(&items);
+        self.rows -= rows;
+        self.drop_empty_lines();
+        self.busy_until = self.predict(rows).map(|cost| now + cost);
+        Batch { items, rows, release }
+    }
+
+    /// A line from which nothing was taken has been overtaken once more; the others begin anew.
+    fn count_overtaken(&mut self, taken: &[Item<T>]) {
+        for line in &mut self.lines {
+            let served = taken.iter().any(|item| item.group == line.group && item.level == line.level);
+            line.overtaken = if served { 0 } else { line.overtaken.saturating_add(1) };
+        }
+    }
+
+    fn drop_empty_lines(&mut self) {
+        self.lines.retain(|line| !line.items.is_empty());
+        if self.lines.is_empty() {
+            self.deadline_floor = None;
+        }
+    }
+}
+
+/// The item that goes next, seen from outside.
+struct Head {
+    line: usize,
+    group: u64,
+    rows: usize,
+    deadline: Option<Instant>,
+    /// Rows of its group that wait, its own included.
+    waiting: usize,
+}
+
+enum Hold {
+    No,
+    Until(Instant),
+    Ended(Release),
+}
+
+impl<T> Line<T> {
+    fn first(&self) -> Option<&Item<T>> {
+        self.items.front()
+    }
+
+    fn push(&mut self, item: Item<T>) {
+        self.rows += item.rows;
+        self.items.push_back(item);
+    }
+
+    /// Sort key: the level, then the deadline of the first item, then its arrival.
+    fn urgency(&self, now: Instant) -> (usize, Instant, Instant) {
+        let Some(first) = self.first() else { return (usize::MAX, now, now) };
+        let patience = first.arrived + PATIENCE;
+        (self.level, first.deadline.map_or(patience, |deadline| deadline.min(patience)), first.arrived)
+    }
+
+    /// Moves items from the front while `rows` stays within `cap`.
+    fn take(&mut self, items: &mut Vec<Item<T>>, rows: &mut usize, cap: usize) {
+        while let Some(item) = self.items.pop_front_if(|item| *rows + item.rows <= cap) {
+            *rows += item.rows;
+            self.rows -= item.rows;
+            items.push(item);
+        }
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -1,0 +1,335 @@
+//! The policy on a virtual clock: invariants over random traffic, and each rule by itself.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+use tokio::time::{Duration, Instant};
+
+use super::{Batch, Item, Limits, Next, Policy, Refusal, Release};
+
+fn limits() -> Limits {
+    Limits {
+        batch_rows_max: 8,
+        preferred_rows: Vec::new(),
+        hold_max: Duration::from_millis(2),
+        queue_rows_max: 64,
+        levels: 2,
+        overtake_max: 4,
+    }
+}
+
+fn item(id: u64, rows: usize, level: usize, arrived: Instant) -> Item<u64> {
+    Item { id, rows, group: 0, level, arrived, deadline: None, payload: id }
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn run(policy: &mut Policy<u64>, now: Instant) -> Batch<u64> {
+    match policy.next(now, false) {
+        Next::Run(batch) => batch,
+        other => panic!("expected a batch, got {other:?}"),
+    }
+}
+
+fn ids(batch: &Batch<u64>) -> Vec<u64> {
+    batch.items.iter().map(|item| item.id).collect()
+}
+
+/// Teaches a cost of `fixed + per_row · rows`.
+fn teach(policy: &mut Policy<u64>, fixed: Duration, per_row: Duration) {
+    for round in 0..64_u32 {
+        let rows = 1 + round % 8;
+        policy.learn(rows as usize, fixed + per_row * rows);
+    }
+}
+
+#[test]
+fn a_free_device_does_not_wait() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    assert!(matches!(policy.next(now, false), Next::Empty));
+    policy.push(item(1, 1, 0, now));
+    let batch = run(&mut policy, now);
+    assert_eq!((batch.rows, batch.release), (1, Release::Idle));
+}
+
+#[test]
+fn what_waits_shares_a_batch_up_to_its_limit() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    for id in 1..=10 {
+        policy.push(item(id, 1, 0, now));
+    }
+    let batch = run(&mut policy, now);
+    assert_eq!((ids(&batch), batch.release), ((1..=8).collect(), Release::Full));
+    assert_eq!(ids(&run(&mut policy, now)), [9, 10]);
+}
+
+#[test]
+fn a_misfit_never_closes_a_batch() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    for id in 1..=6 {
+        policy.push(Item { group: id % 2, ..item(id, 1, 0, now) });
+    }
+    assert_eq!(ids(&run(&mut policy, now)), [1, 3, 5]);
+    assert_eq!(ids(&run(&mut policy, now)), [2, 4, 6]);
+}
+
+#[test]
+fn preferred_sizes_cut_batches() {
+    let now = Instant::now();
+    let mut policy = Policy::new(Limits { preferred_rows: vec![2, 4], ..limits() });
+    for id in 1..=7 {
+        policy.push(item(id, 1, 0, now));
+    }
+    let batch = run(&mut policy, now);
+    assert_eq!((batch.rows, batch.release), (4, Release::Preferred));
+    assert_eq!(run(&mut policy, now).rows, 2);
+    assert_eq!(run(&mut policy, now).rows, 1);
+}
+
+#[test]
+fn urgent_rows_go_first_but_overtake_only_so_often() {
+    let now = Instant::now();
+    let mut policy = Policy::new(Limits { batch_rows_max: 1, ..limits() });
+    policy.push(item(0, 1, 1, now));
+    let mut batches = 0;
+    for id in 1.. {
+        policy.push(item(id, 1, 0, now));
+        batches += 1;
+        if ids(&run(&mut policy, now)) == [0] {
+            break;
+        }
+    }
+    assert_eq!(batches, limits().overtake_max + 1);
+}
+
+#[test]
+fn a_hold_pays_only_when_the_fixed_cost_exceeds_the_wait() {
+    let start = Instant::now();
+    let mut dear = Policy::new(limits());
+    let mut cheap = Policy::new(limits());
+    teach(&mut dear, ms(4), Duration::from_micros(50));
+    teach(&mut cheap, Duration::from_micros(20), Duration::from_micros(1));
+    for policy in [&mut dear, &mut cheap] {
+        for id in 1..=3 {
+            policy.push(item(id, 1, 0, start + Duration::from_micros(100) * u32::try_from(id).expect("small")));
+        }
+    }
+    let now = start + Duration::from_micros(310);
+    assert!(matches!(dear.next(now, false), Next::Hold(_)));
+    assert_eq!(run(&mut cheap, now).release, Release::Idle);
+    assert!(matches!(dear.next(now, true), Next::Run(batch) if batch.release == Release::Drain));
+}
+
+#[test]
+fn a_hold_ends_with_the_burst_and_never_exceeds_its_bound() {
+    let start = Instant::now();
+    let mut policy = Policy::new(limits());
+    teach(&mut policy, ms(40), Duration::from_micros(50));
+    policy.push(item(1, 1, 0, start));
+    policy.push(item(2, 1, 0, start + ms(1)));
+    let Next::Hold(due) = policy.next(start + ms(1), false) else { panic!("expected a hold") };
+    assert_eq!(due, start + ms(2));
+    assert_eq!(run(&mut policy, due).release, Release::Delay);
+}
+
+#[test]
+fn a_hold_puts_no_deadline_at_risk() {
+    let start = Instant::now();
+    let mut policy = Policy::new(Limits { hold_max: ms(50), ..limits() });
+    teach(&mut policy, ms(40), Duration::from_micros(1));
+    policy.push(item(1, 1, 0, start));
+    policy.push(Item { deadline: Some(start + ms(50)), ..item(2, 1, 0, start + ms(5)) });
+    let Next::Hold(due) = policy.next(start + ms(5), false) else { panic!("expected a hold") };
+    assert!(due <= start + ms(10), "must start 40 ms before the deadline");
+    assert_eq!(run(&mut policy, start + ms(11)).release, Release::Deadline);
+}
+
+#[test]
+fn dear_rows_are_taken_only_as_far_as_the_heads_deadline_allows() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    teach(&mut policy, ms(1), ms(1));
+    policy.push(Item { deadline: Some(now + Duration::from_micros(5_500)), ..item(1, 1, 0, now) });
+    for id in 2..=8 {
+        policy.push(item(id, 1, 0, now));
+    }
+    let batch = run(&mut policy, now);
+    assert_eq!((batch.rows, batch.release), (4, Release::Deadline));
+}
+
+#[test]
+fn rows_that_would_wait_too_long_are_refused_at_once() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    teach(&mut policy, ms(10), Duration::from_micros(1));
+    for id in 1..=16 {
+        policy.push(item(id, 1, 0, now));
+    }
+    let _running = run(&mut policy, now);
+    assert_eq!(policy.admit(1, 0, Some(now + ms(100)), now), Ok(()));
+    let refused = policy.admit(1, 0, Some(now + ms(15)), now);
+    assert!(matches!(refused, Err(Refusal::TooLate { .. })), "{refused:?}");
+    assert_eq!(policy.admit(1, 0, Some(now), now), Err(Refusal::Expired));
+    assert_eq!(policy.admit(57, 0, None, now), Err(Refusal::Full { waiting: 8 }));
+}
+
+#[test]
+fn an_idle_device_refuses_nobody_for_lateness() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    teach(&mut policy, ms(1000), ms(1));
+    assert_eq!(policy.admit(1, 0, Some(now + ms(1)), now), Ok(()));
+}
+
+/// One thing that happens to a queue.
+#[derive(Clone, Debug)]
+enum Event {
+    Arrive { rows: usize, group: u64, level: usize, deadline: Option<u64> },
+    Withdraw(usize),
+    Free { took: u64, fails: bool },
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (1_usize..=8, 0_u64..3, 0_usize..2, proptest::option::of(0_u64..30))
+            .prop_map(|(rows, group, level, deadline)| Event::Arrive { rows, group, level, deadline }),
+        1 => (0_usize..100).prop_map(Event::Withdraw),
+        3 => (1_u64..20, proptest::bool::weighted(0.1)).prop_map(|(took, fails)| Event::Free { took, fails }),
+        2 => (0_u64..10).prop_map(Event::Pass),
+    ]
+}
+
+/// What the world outside knows, to hold the policy against.
+#[derive(Default)]
+struct World {
+    waiting: HashMap<u64, Item<u64>>,
+    left: HashSet<u64>,
+    overtaken: HashMap<u64, u32>,
+}
+
+impl World {
+    fn leave(&mut self, id: u64) -> Item<u64> {
+        assert!(self.left.insert(id), "item {id} left twice");
+        self.overtaken.remove(&id);
+        self.waiting.remove(&id).expect("only what waits can leave")
+    }
+
+    fn check_batch(&mut self, batch: &Batch<u64>, limits: &Limits, now: Instant) {
+        assert!(!batch.items.is_empty() && batch.rows <= limits.batch_rows_max);
+        assert_eq!(batch.rows, batch.items.iter().map(|item| item.rows).sum::<usize>());
+        for item in &batch.items {
+            assert_eq!(item.group, batch.items[0].group, "a batch holds one group");
+            assert!(item.deadline.is_none_or(|deadline| deadline > now), "expired work never runs");
+            let known = self.leave(item.id);
+            assert_eq!((known.rows, known.level, known.group), (item.rows, item.level, item.group));
+        }
+        for item in &batch.items {
+            let skipped = self.waiting.values().find(|other| {
+                (other.group, other.level) == (item.group, item.level) && other.id < item.id
+            });
+            assert!(skipped.is_none(), "FIFO within a priority: {skipped:?} before {item:?}");
+        }
+        self.count_overtaking(limits);
+    }
+
+    /// The first of each line may be passed over by a bounded number of batches.
+    fn count_overtaking(&mut self, limits: &Limits) {
+        let mut firsts: HashMap<(u64, usize), u64> = HashMap::new();
+        for item in self.waiting.values() {
+            let first = firsts.entry((item.group, item.level)).or_insert(item.id);
+            *first = (*first).min(item.id);
+        }
+        let lines = u32::try_from(firsts.len()).expect("few");
+        for id in firsts.into_values() {
+            let count = self.overtaken.entry(id).or_default();
+            *count += 1;
+            assert!(*count <= limits.overtake_max + lines + 6, "item {id} starves");
+        }
+    }
+}
+
+fn play(events: Vec<Event>, limits: &Limits) {
+    let mut now = Instant::now();
+    let mut policy = Policy::new(limits.clone());
+    let mut world = World::default();
+    let mut next_id = 0;
+    for event in events {
+        match event {
+            Event::Arrive { rows, group, level, deadline } => {
+                let deadline = deadline.map(|after| now + ms(after));
+                let before = policy.rows();
+                match policy.admit(rows, level, deadline, now) {
+                    Ok(()) => {
+                        next_id += 1;
+                        let item = Item { rows, group, level, deadline, ..item(next_id, 1, 0, now) };
+                        world.waiting.insert(next_id, item.clone());
+                        policy.push(item);
+                    }
+                    Err(Refusal::Full { waiting }) => assert!(waiting + rows > limits.queue_rows_max),
+                    Err(Refusal::Expired) => assert!(deadline.is_some_and(|deadline| deadline <= now)),
+                    Err(Refusal::TooLate { wait, left }) => assert!(wait > left && before + rows > 0),
+                }
+            }
+            Event::Withdraw(nth) => {
+                let id = u64::try_from(nth).expect("small");
+                if let Some(item) = world.waiting.get(&id).cloned() {
+                    assert_eq!(policy.withdraw(id, item.group, item.level).map(|item| item.id), Some(id));
+                    world.leave(id);
+                } else {
+                    assert!(policy.withdraw(id, 0, 0).is_none());
+                }
+            }
+            Event::Free { took, fails } => {
+                for item in policy.sweep(now) {
+                    assert!(item.deadline.is_some_and(|deadline| deadline <= now));
+                    world.leave(item.id);
+                }
+                match policy.next(now, false) {
+                    Next::Run(batch) => {
+                        world.check_batch(&batch, limits, now);
+                        now += ms(took);
+                        if fails { policy.failed() } else { policy.learn(batch.rows, ms(took)) }
+                    }
+                    Next::Hold(until) => assert!(until > now && until <= now + limits.hold_max),
+                    Next::Empty => assert!(world.waiting.is_empty()),
+                }
+            }
+            Event::Pass(millis) => now += ms(millis),
+        }
+        let rows: usize = world.waiting.values().map(|item| item.rows).sum();
+        assert_eq!(policy.rows(), rows, "rows are counted");
+        assert!(rows <= limits.queue_rows_max);
+        assert_eq!(policy.oldest(), world.waiting.values().map(|item| item.arrived).min());
+        let earliest = world.waiting.values().filter_map(|item| item.deadline).min();
+        assert!(earliest.is_none() || policy.next_expiry() <= earliest);
+    }
+    drain(policy, world, now, limits);
+}
+
+/// Draining ends, and nothing is left behind.
+fn drain(mut policy: Policy<u64>, mut world: World, now: Instant, limits: &Limits) {
+    for item in policy.sweep(now) {
+        world.leave(item.id);
+    }
+    while let Next::Run(batch) = policy.next(now, true) {
+        world.check_batch(&batch, limits, now);
+        policy.learn(batch.rows, ms(1));
+    }
+    assert!(world.waiting.is_empty() && policy.rows() == 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn every_item_leaves_once_in_order_and_in_time(events in proptest::collection::vec(event(), 1..200)) {
+        play(events.clone(), &limits());
+        play(events, &Limits { preferred_rows: vec![8], hold_max: Duration::ZERO, ..limits() });
+    }
+}

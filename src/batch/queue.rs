@@ -1,0 +1,299 @@
+//! A model's queue: the policy under one lock, tickets for those who wait, and an exact bound.
+
+use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Duration, Instant};
+
+use super::item::{Item, Limits};
+use super::policy::{Batch, Next, Policy, Refusal};
+use crate::types::{BatchReport, Error, Reason, Tensor};
+
+/// While a batch runs, an expired item is answered at most so late.
+const EXPIRY_NOTICED_WITHIN: Duration = Duration::from_millis(5);
+
+/// Rows of one request, checked against the model's signature.
+#[derive(Debug)]
+pub struct Job {
+    /// Inputs in the signature's order, each with the same number of rows (at least 1).
+    pub inputs: Vec<Tensor>,
+    /// Rows of the inputs.
+    pub rows: usize,
+    /// Priority level, 0 the most urgent.
+    pub level: usize,
+    /// When the answer stops being wanted.
+    pub deadline: Option<Instant>,
+    /// When the request arrived.
+    pub arrived: Instant,
+}
+
+/// Outputs for the rows of a job.
+#[derive(Debug)]
+pub struct PartAnswer {
+    /// Outputs in the signature's order.
+    pub outputs: Vec<Tensor>,
+    /// How the batch went.
+    pub report: BatchReport,
+}
+
+/// What an item carries through the policy.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) reply: oneshot::Sender<Result<PartAnswer, Error>>,
+}
+
+/// The rows that wait for one model.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    wake: Notify,
+    limits: Limits,
+    next_id: AtomicU64,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct State {
+    policy: Policy<Waiting>,
+    draining: bool,
+}
+
+/// What the worker should do next.
+pub(super) enum Step {
+    Run(Batch<Waiting>, Instant),
+    /// Wait for an arrival, or until this time.
+    Wait(Option<Instant>),
+    /// Closed and empty.
+    End,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        let state = Mutex::new(State { policy: Policy::new(limits.clone()), draining: false });
+        let (wake, next_id, hasher) = (Notify::new(), AtomicU64::new(1), RandomState::new());
+        Arc::new(Self { state, wake, limits, next_id, hasher })
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Rows that wait.
+    pub fn rows(&self) -> usize {
+        self.state.lock().policy.rows()
+    }
+
+    /// Arrival of the item that has waited longest.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.state.lock().policy.oldest()
+    }
+
+    /// Takes nothing more; what waits is released without a hold, then the worker ends.
+    pub fn close(&self) {
+        self.state.lock().draining = true;
+        self.wake.notify_one();
+    }
+
+    /// Lets a job wait, cut into parts of at most a batch. All of it is taken, or none.
+    ///
+    /// Errors: queue full, predicted wait too long, deadline passed, draining. Cost: one lock.
+    pub fn submit(self: &Arc<Self>, job: Job) -> Result<Ticket, Error> {
+        let (rows, level, deadline, arrived) = (job.rows, job.level, job.deadline, job.arrived);
+        let group = self.group(&job.inputs);
+        let parts = cut(job.inputs, rows, self.limits.batch_rows_max)?;
+        let mut ticket = Ticket { queue: Arc::clone(self), group, level, parts: SmallVec::new() };
+        {
+            let mut state = self.state.lock();
+            if state.draining {
+                return Err(Error::new(Reason::Draining, "the server is shutting down"));
+            }
+            state.policy.admit(rows, level, deadline, arrived).map_err(|refusal| self.refused(&refusal, rows))?;
+            for (inputs, rows) in parts {
+                let (reply, answer) = oneshot::channel();
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                ticket.parts.push(Part { id, answer });
+                let payload = Waiting { inputs, reply };
+                state.policy.push(Item { id, rows, group, level, arrived, deadline, payload });
+            }
+        }
+        self.wake.notify_one();
+        Ok(ticket)
+    }
+
+    /// What the worker should do, the device being free.
+    pub(super) fn step(&self) -> Step {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let expired = state.policy.sweep(now);
+        let draining = state.draining;
+        let step = match state.policy.next(now, draining) {
+            Next::Run(batch) => Step::Run(batch, now),
+            Next::Hold(until) => Step::Wait(Some(state.policy.next_expiry().map_or(until, |at| at.min(until)))),
+            Next::Empty if draining => Step::End,
+            Next::Empty => Step::Wait(None),
+        };
+        drop(state);
+        answer_expired(expired, now);
+        step
+    }
+
+    /// Waits for an arrival, or until `until`. Cancel safe.
+    pub(super) async fn wait(&self, until: Option<Instant>) {
+        match until {
+            Some(until) => {
+                let _elapsed = tokio::time::timeout_at(until, self.wake.notified()).await;
+            }
+            None => self.wake.notified().await,
+        }
+    }
+
+    /// Answers what expires while the device is busy; never ends. Cancel safe.
+    pub(super) async fn expire(&self) {
+        loop {
+            // What arrives meanwhile may expire earlier than all that waits now: look again soon.
+            let soon = Instant::now() + EXPIRY_NOTICED_WITHIN;
+            let next = self.state.lock().policy.next_expiry();
+            tokio::time::sleep_until(next.map_or(soon, |at| at.min(soon))).await;
+            let now = Instant::now();
+            let expired = self.state.lock().policy.sweep(now);
+            answer_expired(expired, now);
+        }
+    }
+
+    /// A batch of `rows` rows took so long.
+    pub fn learn(&self, rows: usize, took: Duration) {
+        self.state.lock().policy.learn(rows, took);
+    }
+
+    pub(super) fn failed(&self) {
+        self.state.lock().policy.failed();
+    }
+
+    fn refused(&self, refusal: &Refusal, rows: usize) -> Error {
+        let limit = self.limits.queue_rows_max;
+        match refusal {
+            Refusal::Full { waiting } => {
+                let detail = format!("queue full: {waiting} rows are waiting, {rows} more exceed the limit of {limit}");
+                Error::new(Reason::QueueFull, detail).retry_after(Duration::from_millis(100))
+            }
+            Refusal::TooLate { wait, left } => {
+                let detail = format!("predicted wait of {} ms exceeds the {} ms left", wait.as_millis(), left.as_millis());
+                Error::new(Reason::PredictedWait, detail).retry_after(*wait)
+            }
+            Refusal::Expired => Error::new(Reason::Deadline, "the deadline passed before the request was queued"),
+        }
+    }
+
+    /// Rows share a batch when every input has the same element type and row shape.
+    fn group(&self, inputs: &[Tensor]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for input in inputs {
+            input.dtype().hash(&mut hasher);
+            input.shape().row_dims().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// A job's place in the queue. Dropping it takes back what has not begun.
+#[derive(Debug)]
+pub struct Ticket {
+    queue: Arc<Queue>,
+    group: u64,
+    level: usize,
+    parts: SmallVec<[Part; 1]>,
+}
+
+#[derive(Debug)]
+struct Part {
+    id: u64,
+    answer: oneshot::Receiver<Result<PartAnswer, Error>>,
+}
+
+impl Ticket {
+    /// Waits for the answer to all parts and joins them.
+    ///
+    /// Not cancel safe: dropping it withdraws the job.
+    pub async fn answer(mut self) -> Result<PartAnswer, Error> {
+        let mut answers: SmallVec<[PartAnswer; 1]> = SmallVec::new();
+        while let Some(part) = self.parts.first_mut() {
+            let gone = || Error::new(Reason::Panic, "the model's worker ended without an answer");
+            let answer = (&mut part.answer).await.unwrap_or_else(|_| Err(gone()));
+            self.parts.remove(0);
+            answers.push(answer?);
+        }
+        join(answers)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.parts.is_empty() {
+            return;
+        }
+        let mut state = self.queue.state.lock();
+        for part in &self.parts {
+            state.policy.withdraw(part.id, self.group, self.level);
+        }
+    }
+}
+
+fn join(answers: SmallVec<[PartAnswer; 1]>) -> Result<PartAnswer, Error> {
+    let count = answers.len();
+    let mut parts = answers.iter();
+    let Some(report) = parts.next_back().map(|part| part.report) else {
+        return Err(Error::new(Reason::Model, "no rows to answer"));
+    };
+    if count == 1 {
+        return answers.into_iter().next().ok_or_else(|| Error::new(Reason::Model, "no rows to answer"));
+    }
+    let outputs = answers.first().map_or(0, |part| part.outputs.len());
+    let joined: Option<Vec<Tensor>> = (0..outputs)
+        .map(|at| {
+            let column: Option<Vec<&Tensor>> = answers.iter().map(|part| part.outputs.get(at)).collect();
+            Tensor::join(column?.into_iter())
+        })
+        .collect();
+    let differ = || Error::new(Reason::Model, "the parts of the request gave outputs of different shapes");
+    Ok(PartAnswer { outputs: joined.ok_or_else(differ)?, report })
+}
+
+type Cut = SmallVec<[(Vec<Tensor>, usize); 1]>;
+
+/// Cuts inputs of `rows` rows into parts of at most `rows_max`.
+fn cut(inputs: Vec<Tensor>, rows: usize, rows_max: usize) -> Result<Cut, Error> {
+    if rows <= rows_max {
+        return Ok(SmallVec::from_iter([(inputs, rows)]));
+    }
+    let mut counts = vec![rows_max; rows / rows_max];
+    counts.extend((rows % rows_max != 0).then_some(rows % rows_max));
+    let mut parts: Cut = counts.iter().map(|count| (Vec::with_capacity(inputs.len()), *count)).collect();
+    for input in &inputs {
+        let pieces = input.split(&counts).ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;
+        for (part, piece) in parts.iter_mut().zip(pieces) {
+            part.0.push(piece);
+        }
+    }
+    Ok(parts)
+}
+
+fn answer_expired(expired: Vec<Item<Waiting>>, now: Instant) {
+    for item in expired {
+        expire(item, now);
+    }
+}
+
+/// Answers an item whose deadline passed before it could run.
+pub(super) fn expire(item: Item<Waiting>, now: Instant) {
+    let waited = now.saturating_duration_since(item.arrived).as_millis();
+    let detail = format!("the deadline passed after {waited} ms in the queue");
+    // The receiver may have gone; then nobody wants to know.
+    let _gone = item.payload.reply.send(Err(Error::new(Reason::Deadline, detail)));
+}

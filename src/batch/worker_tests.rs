@@ -1,0 +1,184 @@
+//! Queue and worker over a fake device: who gets which rows, and who is blamed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::{Duration, Instant};
+
+use super::super::{Job, Limits, Queue};
+use super::{Listener, work};
+use crate::device::{Cores, Device, Executor};
+use crate::types::{Error, Reason, Release, Shape, Tensor};
+
+/// Doubles every value; refuses 13, panics on 99, sleeps for a while on 7.
+struct Doubling;
+
+impl Executor for Doubling {
+    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
+        let joined = Tensor::join(parts.iter().map(|part| &part[0])).expect("same shapes");
+        let values = joined.to_f32().expect("f32");
+        assert!(!values.contains(&99.0), "ninety-nine");
+        if values.contains(&13.0) {
+            return Err(Error::new(Reason::Model, "thirteen"));
+        }
+        if values.contains(&7.0) {
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
+        Ok(vec![Tensor::from_f32(joined.shape().clone(), &doubled).expect("a tensor")])
+    }
+
+    fn rebuild(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    batches: AtomicUsize,
+    bisections: AtomicUsize,
+    panics: AtomicUsize,
+}
+
+impl Listener for Counts {
+    fn ran(&self, _rows: usize, _release: Release, _now: Instant) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn bisected(&self) {
+        self.bisections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn queue(queue_rows_max: usize) -> Arc<Queue> {
+    Queue::new(Limits {
+        batch_rows_max: 16,
+        preferred_rows: Vec::new(),
+        hold_max: Duration::from_millis(2),
+        queue_rows_max,
+        levels: 2,
+        overtake_max: 8,
+    })
+}
+
+fn job(values: &[f32]) -> Job {
+    let inputs = vec![Tensor::from_f32(Shape::new(&[values.len(), 1]), values).expect("a tensor")];
+    Job { inputs, rows: values.len(), level: 0, deadline: None, arrived: Instant::now() }
+}
+
+async fn ask(queue: &Arc<Queue>, values: &[f32]) -> Result<Vec<f32>, Error> {
+    let answer = queue.submit(job(values))?.answer().await?;
+    Ok(answer.outputs[0].to_f32().expect("f32"))
+}
+
+fn start(queue: &Arc<Queue>, device: Device) -> Arc<Counts> {
+    let counts = Arc::new(Counts::default());
+    tokio::spawn(work(Arc::clone(queue), device, Arc::clone(&counts) as Arc<dyn Listener>));
+    counts
+}
+
+fn inline() -> Device {
+    Device::Inline(Box::new(Doubling))
+}
+
+fn threaded() -> Device {
+    let cores = Cores::new(1).expect("a pool");
+    Device::on_thread("test", Box::new(Doubling), cores).expect("a thread")
+}
+
+#[tokio::test]
+async fn rows_keep_their_owner_and_share_batches() {
+    let queue = queue(1024);
+    let counts = start(&queue, inline());
+    let asks: Vec<_> = (0..100_u16)
+        .map(|value| {
+            let queue = Arc::clone(&queue);
+            tokio::spawn(async move { (value, ask(&queue, &[f32::from(value) * 100.0, 1.0]).await) })
+        })
+        .collect();
+    for ask in asks {
+        let (value, answer) = ask.await.expect("no panic");
+        assert_eq!(answer.expect("an answer"), [f32::from(value) * 200.0, 2.0]);
+    }
+    assert!(counts.batches.load(Ordering::Relaxed) < 50, "batches were shared");
+}
+
+#[tokio::test]
+async fn requests_larger_than_a_batch_are_cut_and_joined() {
+    for device in [inline(), threaded()] {
+        let queue = queue(1024);
+        start(&queue, device);
+        let values: Vec<f32> = (20..70_u8).map(f32::from).collect();
+        let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
+        assert_eq!(ask(&queue, &values).await.expect("an answer"), doubled);
+    }
+}
+
+#[tokio::test]
+async fn only_the_guilty_request_fails() {
+    for device in [inline(), threaded()] {
+        let queue = queue(1024);
+        let asks: Vec<_> = [1.0, 2.0, 13.0, 4.0, 99.0, 6.0, 8.0, 9.0]
+            .into_iter()
+            .map(|value| (value, queue.submit(job(&[value])).expect("room")))
+            .collect();
+        let counts = start(&queue, device);
+        for (value, ticket) in asks {
+            let answer = ticket.answer().await;
+            match value {
+                13.0 => assert_eq!(answer.expect_err("refused").detail(), "thirteen"),
+                99.0 => assert_eq!(answer.expect_err("panicked").reason(), Reason::Panic),
+                value => assert_eq!(answer.expect("an answer").outputs[0].to_f32(), Some(vec![value * 2.0])),
+            }
+        }
+        assert!(counts.bisections.load(Ordering::Relaxed) > 0);
+        assert!(counts.panics.load(Ordering::Relaxed) > 0);
+        assert_eq!(ask(&queue, &[5.0]).await.expect("serves on"), [10.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_cancelled_work_leaves_it() {
+    let queue = queue(4);
+    let kept = queue.submit(job(&[1.0, 2.0])).expect("room");
+    let dropped = queue.submit(job(&[3.0, 4.0])).expect("room");
+    let refused = queue.submit(job(&[5.0])).expect_err("full");
+    assert_eq!(refused.detail(), "queue full: 4 rows are waiting, 1 more exceed the limit of 4");
+    assert!(refused.pushback().is_some());
+    drop(dropped);
+    assert_eq!(queue.rows(), 2);
+    let counts = start(&queue, inline());
+    assert_eq!(kept.answer().await.expect("an answer").report.rows, 2);
+    assert_eq!(counts.batches.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_expires_while_the_device_is_busy_is_answered_then_and_never_run() {
+    let queue = queue(64);
+    let counts = start(&queue, threaded());
+    let slow = queue.submit(job(&[7.0])).expect("room");
+    while queue.rows() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let hasty = Job { deadline: Some(begun + Duration::from_millis(10)), ..job(&[1.0]) };
+    let late = queue.submit(hasty).expect("room").answer().await.expect_err("expired");
+    assert_eq!(late.reason(), Reason::Deadline);
+    assert!(begun.elapsed() < Duration::from_millis(50), "answered while the device was busy");
+    assert_eq!(slow.answer().await.expect("an answer").outputs[0].to_f32(), Some(vec![14.0]));
+    assert_eq!(counts.batches.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_closed_queue_is_emptied_and_its_worker_ends() {
+    let queue = queue(64);
+    let waiting = queue.submit(job(&[1.0])).expect("room");
+    queue.close();
+    assert_eq!(queue.submit(job(&[1.0])).expect_err("closed").reason(), Reason::Draining);
+    work(Arc::clone(&queue), inline(), Arc::new(Counts::default())).await;
+    assert_eq!(waiting.answer().await.expect("an answer").report.release, Release::Drain);
+}

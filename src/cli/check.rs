@@ -1,0 +1,91 @@
+//! `sconce check`: is a model folder sound, and what does the model take and give?
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::screen::{complain, say};
+use crate::config::ScoreKind;
+use crate::device::LocalExecutor;
+use crate::model::{Files, Loaded};
+use crate::registry::{Directory, Found, Listing, RegistrySource as _};
+use crate::types::{TensorSpec, Version};
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// A model's folder (with numbered versions inside), or a repository of such folders.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+/// Loads every chosen version and prints its signature. Exit code 1 if any is unsound.
+pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let found = match Directory::model(&flags.folder) {
+        Some(model) => vec![model],
+        None => Directory::new(&flags.folder).list().map_err(anyhow::Error::msg)?,
+    };
+    if found.is_empty() {
+        let folder = flags.folder.display();
+        anyhow::bail!(
+            "{folder}: expected a model folder (one that holds a numbered version such as `1`), \
+             or a repository of model folders; found neither"
+        );
+    }
+    let mut sound = true;
+    for model in found {
+        sound &= check_model(&model);
+    }
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_model(model: &Found) -> bool {
+    match &model.listing {
+        Ok(listing) => listing.versions.iter().all(|(version, files)| check_version(listing, *version, files)),
+        Err(problems) => {
+            for line in problems.lines() {
+                complain(&format!("{}: {line}", model.folder));
+            }
+            false
+        }
+    }
+}
+
+fn check_version(listing: &Listing, version: Version, files: &Files) -> bool {
+    match LocalExecutor::load(files, &listing.config) {
+        Ok(executor) => {
+            print_model(listing, version, executor.loaded());
+            true
+        }
+        Err(error) => {
+            complain(&format!("{} version {version}: {error}", listing.name));
+            false
+        }
+    }
+}
+
+fn print_model(listing: &Listing, version: Version, loaded: &Loaded) {
+    say(&format!("{} version {version} ({}): ok", listing.name, loaded.platform));
+    for input in &loaded.signature.inputs {
+        say(&format!("  input   {}", tensor_line(input)));
+    }
+    for output in &loaded.signature.outputs {
+        say(&format!("  output  {}", tensor_line(output)));
+    }
+    if let Some(scoring) = &loaded.scoring {
+        let output = loaded.signature.outputs.get(scoring.output).map_or("?", |spec| spec.name.as_str());
+        if scoring.kind == ScoreKind::Regression {
+            say(&format!("  scores  values of \"{output}\""));
+        } else {
+            let labels: Vec<_> = (0..scoring.classes().min(20)).map(|class| scoring.label(class)).collect();
+            let more = if scoring.classes() > 20 { ", …" } else { "" };
+            let classes = scoring.classes();
+            say(&format!("  scores  confidence from \"{output}\", {classes} classes: {}{more}", labels.join(", ")));
+        }
+    }
+    let batch = listing.config.max_batch_size;
+    say(&format!("  batches of at most {batch} rows"));
+}
+
+fn tensor_line(spec: &TensorSpec) -> String {
+    format!("{:<16} {:<6} {}", spec.name, spec.dtype.name(), spec.shape_text())
+}

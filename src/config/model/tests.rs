@@ -1,0 +1,182 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{ModelConfig, Placement, VersionPolicy};
+use crate::config::ScoreKind;
+use crate::config::reader::Reader;
+
+fn lines(text: &str) -> Vec<String> {
+    ModelConfig::parse("m.toml", text).map_or_else(|problems| problems.lines().to_vec(), |_| Vec::new())
+}
+
+const EVERY_SETTING: &str = r#"
+max_batch_size = 32
+versions = [3, 1, 3]
+timeout = "5s"
+[batching]
+max_queue_delay = "0ms"
+preferred_batch_sizes = [32, 8, 8]
+queue_rows_max = 100
+request_rows_max = 50
+priority_levels = 3
+default_priority = 1
+overtake_max = 4
+[confidence]
+output = "p"
+scores = "logits"
+labels = ["a", "b"]
+temperature = 2
+low = 0.8
+abstain = true
+range = [0, 350.5]
+[device]
+placement = "thread"
+[warmup]
+time_max = "1s"
+"#;
+
+#[test]
+fn every_setting_is_read() {
+    let config = ModelConfig::parse("m.toml", EVERY_SETTING).expect("a model.toml");
+    assert_eq!(config.max_batch_size.get(), 32);
+    assert_eq!(config.versions, VersionPolicy::Only(vec![1, 3]));
+    assert_eq!(config.timeout, Some(Duration::from_secs(5)));
+    let batching = &config.batching;
+    assert_eq!(batching.max_queue_delay, Duration::ZERO);
+    assert_eq!(batching.preferred_batch_sizes.iter().map(|size| size.get()).collect::<Vec<_>>(), [8, 32]);
+    assert_eq!((batching.queue_rows_max.get(), batching.request_rows_max.get()), (100, 50));
+    assert_eq!((batching.priority_levels.get(), batching.default_priority.get()), (3, 1));
+    assert_eq!(batching.overtake_max.get(), 4);
+    let confidence = &config.confidence;
+    assert_eq!((confidence.output.as_deref(), confidence.scores), (Some("p"), Some(ScoreKind::Logits)));
+    assert_eq!(confidence.labels, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!((confidence.temperature, confidence.low, confidence.abstain), (2.0, 0.8, true));
+    assert_eq!(confidence.range, Some((0.0, 350.5)));
+    assert_eq!(config.device.placement, Placement::Thread);
+    assert_eq!(config.warmup.time_max, Duration::from_secs(1));
+    // Every declared key is in the text, so no declaration is passed over.
+    let mut settings = Reader::default();
+    ModelConfig::read(&mut settings);
+    for setting in settings.described() {
+        let name = setting.key.rsplit('.').next().unwrap_or_default();
+        assert!(EVERY_SETTING.contains(&format!("\n{name} = ")), "{}", setting.key);
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = ModelConfig::default();
+    assert_eq!(ModelConfig::parse("m.toml", ""), Ok(config.clone()));
+    assert_eq!((config.max_batch_size.get(), config.timeout), (64, None));
+    assert_eq!(config.versions, VersionPolicy::Latest);
+    assert_eq!(config.batching.max_queue_delay, Duration::from_millis(2));
+    assert_eq!((config.batching.queue_rows_max.get(), config.batching.request_rows_max.get()), (1024, 1024));
+    assert_eq!((config.batching.priority_levels.get(), config.batching.default_priority.get()), (2, 2));
+    assert_eq!((config.confidence.temperature, config.confidence.low), (1.0, 0.5));
+    assert_eq!(config.device.placement, Placement::Auto);
+    assert_eq!(config.warmup.time_max, Duration::from_secs(10));
+    let small = ModelConfig::parse("m.toml", "max_batch_size = 1\nbatching.priority_levels = 1").expect("a model.toml");
+    assert_eq!((small.batching.queue_rows_max.get(), small.batching.default_priority.get()), (16, 1));
+    let short = ModelConfig::parse("m.toml", "batching.queue_rows_max = 64").expect("a model.toml");
+    assert_eq!(short.batching.request_rows_max.get(), 64);
+}
+
+#[test]
+fn every_default_is_what_the_reference_says() {
+    let mut settings = Reader::default();
+    ModelConfig::read(&mut settings);
+    for setting in settings.described().iter().filter(|setting| !setting.default.contains([' ', '`'])) {
+        let text = format!("{} = {}", setting.key, setting.default);
+        assert_eq!(ModelConfig::parse("m.toml", &text), Ok(ModelConfig::default()), "{text}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = r#"max_batchsize = 1
+versions = "newest"
+timeout = "2h"
+[batching]
+max_queue_delay = 2
+preferred_batch_sizes = [0]
+priority_levels = 17
+[confidence]
+scores = "probability"
+labels = [1]
+temperature = 0
+low = 1.5
+range = [2, 1]
+[device]
+placement = "gpu"
+[warm_up]
+"#;
+    let expected = [
+        "m.toml:1: unknown key `max_batchsize`; did you mean `max_batch_size`?",
+        "m.toml:2: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got \"newest\"",
+        "m.toml:3: `timeout`: expected a duration from 1ms to 1h, such as \"250ms\", got \"2h\"",
+        "m.toml:5: `batching.max_queue_delay`: expected a duration from 0s to 1s, such as \"250ms\", got 2",
+        "m.toml:6: `batching.preferred_batch_sizes`: expected a list, each item a whole number from 1 to 65536, got [0]",
+        "m.toml:7: `batching.priority_levels`: expected a whole number from 1 to 16, got 17",
+        "m.toml:9: `confidence.scores`: expected \"softmax\", \"sigmoid\", \"logits\", \"regression\" or \"none\", \
+         got \"probability\"",
+        "m.toml:10: `confidence.labels`: expected a list, each item a string, got [1]",
+        "m.toml:11: `confidence.temperature`: expected a number from 0.001 to 1000, got 0",
+        "m.toml:12: `confidence.low`: expected a number from 0 to 1, got 1.5",
+        "m.toml:13: `confidence.range`: expected two numbers, the lower first, such as [0.0, 350.0], got [2, 1]",
+        "m.toml:15: `device.placement`: expected \"auto\", \"inline\" or \"thread\", got \"gpu\"",
+        "m.toml:16: unknown key `warm_up`; did you mean `warmup`?",
+    ];
+    assert_eq!(lines(text), expected);
+}
+
+#[test]
+fn settings_that_do_not_go_together() {
+    let text = r#"
+max_batch_size = 32
+[batching]
+preferred_batch_sizes = [64, 8]
+queue_rows_max = 16
+request_rows_max = 17
+default_priority = 3
+[confidence]
+labels = ["a", "b", "a"]
+"#;
+    let expected = [
+        "m.toml:4: `batching.preferred_batch_sizes`: expected at most `max_batch_size`, which is 32, got 64",
+        "m.toml:5: `batching.queue_rows_max`: expected at least `max_batch_size`, which is 32, got 16",
+        "m.toml:6: `batching.request_rows_max`: expected at most `batching.queue_rows_max`, which is 16, got 17",
+        "m.toml:7: `batching.default_priority`: expected at most `batching.priority_levels`, which is 2, got 3",
+        "m.toml:9: `confidence.labels`: expected labels that all differ, got \"a\" twice",
+    ];
+    assert_eq!(lines(text), expected);
+    assert_eq!(lines("confidence.labels = []"), ["m.toml:1: `confidence.labels`: expected at least one label, got []"]);
+    assert_eq!(
+        lines("versions = []"),
+        ["m.toml:1: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got []"]
+    );
+    let misplaced = "m.toml:1: unknown key `max_queue_delay`; did you mean `batching.max_queue_delay`?";
+    assert_eq!(lines("max_queue_delay = \"1ms\""), [misplaced]);
+    // A value that was refused is not held against others.
+    let refused = "max_batch_size = 0\nbatching.preferred_batch_sizes = [128]";
+    assert_eq!(lines(refused), ["m.toml:1: `max_batch_size`: expected a whole number from 1 to 65536, got 0"]);
+}
+
+#[test]
+fn files_are_named() {
+    let path = std::env::temp_dir().join("sconce-no-such-model.toml");
+    let problems = ModelConfig::open(&path).expect_err("no such file");
+    assert!(problems.to_string().starts_with(&path.display().to_string()));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(
+        key in "(max_batch_size|versions|batching(\\.[a-z_]+)?|confidence(\\.(labels|range))?|\\PC{0,9})",
+        value in "(0|-1|64|nan|\"\\PC{0,4}\"|\\[\\]|\\[1, 9223372036854775807, 1\\]|\\[1e308, -1e308\\]|\\{x = 1\\}|\\PC{0,9})",
+    ) {
+        if let Err(problems) = ModelConfig::parse("m.toml", &format!("{key} = {value}\n")) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The seam between batching and devices.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tracing::{error, warn};
+
+use crate::types::{Error, Reason, Tensor};
+
+/// Runs one model. Takes and gives host bytes, so that it can live in another process.
+pub trait Executor: Send {
+    /// Runs a batch: `parts` holds each item's inputs in the signature's order. Gives the outputs in the signature's
+    /// order, the rows of all parts joined in order.
+    ///
+    /// Errors: the model refused or failed; the executor can go on.
+    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error>;
+
+    /// Begins anew after a panic. Errors: the model cannot be loaded again; the old state stays.
+    fn rebuild(&mut self) -> Result<(), Error>;
+}
+
+/// Why a batch failed.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// What each guilty request is told.
+    pub error: Error,
+    /// Did code panic? The executor has been rebuilt then.
+    pub panicked: bool,
+}
+
+/// The parts that went in, for another try, and what came of them.
+pub type Outcome = (Vec<Vec<Tensor>>, Result<Vec<Tensor>, Fault>);
+
+/// Runs a batch; a panic becomes a [`Fault`] and rebuilds the executor.
+pub fn guarded(executor: &mut dyn Executor, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Fault> {
+    let run = AssertUnwindSafe(|| executor.run(parts));
+    match catch_unwind(run) {
+        Ok(Ok(outputs)) => Ok(outputs),
+        Ok(Err(error)) => Err(Fault { error, panicked: false }),
+        Err(payload) => {
+            error!(panic = panic_text(&*payload), "the model panicked");
+            if let Err(error) = executor.rebuild() {
+                warn!(%error, "rebuild the executor");
+            }
+            Err(Fault { error: Error::new(Reason::Panic, "the model failed on these rows"), panicked: true })
+        }
+    }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

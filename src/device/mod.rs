@@ -1,0 +1,14 @@
+//! Where models run: executors behind one trait that speaks host bytes, inline or on a thread of their own.
+//!
+//! The executor is also the crash boundary: a panic ends a batch and rebuilds the executor, never the server.
+//! Deliberately absent: requests, clients, queues.
+
+mod cores;
+mod executor;
+mod local;
+mod thread;
+
+pub use cores::Cores;
+pub use executor::{Executor, Fault, Outcome, guarded};
+pub use local::LocalExecutor;
+pub use thread::Device;

@@ -1,0 +1,78 @@
+//! A device as the worker sees it: an executor inline, or on an OS thread of its own.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::cores::Cores;
+use super::executor::{Executor, Fault, Outcome, guarded};
+use crate::types::{Error, Reason, Tensor};
+
+/// Something that runs one batch at a time.
+pub enum Device {
+    /// On the calling thread: for models whose batches take less than the hop to another thread costs.
+    Inline(Box<dyn Executor>),
+    /// On its own thread, with the machine's cores behind it.
+    Thread(DeviceThread),
+}
+
+impl Device {
+    /// A device on an OS thread of its own, that computes on `cores`.
+    ///
+    /// Errors: the thread cannot be started.
+    pub fn on_thread(name: &str, executor: Box<dyn Executor>, cores: Cores) -> std::io::Result<Self> {
+        // One batch at a time: the worker waits for each answer, so that one place is enough.
+        let (jobs, inbox) = mpsc::sync_channel::<Work>(1);
+        let run = move || serve(executor, &cores, &inbox);
+        thread::Builder::new().name(format!("device-{name}")).spawn(run)?;
+        Ok(Self::Thread(DeviceThread { jobs }))
+    }
+
+    /// Runs a batch.
+    ///
+    /// Not cancel safe: dropping it loses the answer; the device is free again when the batch has ended.
+    pub async fn run(&mut self, parts: Vec<Vec<Tensor>>) -> Outcome {
+        match self {
+            Self::Inline(executor) => {
+                let outcome = guarded(&mut **executor, &parts);
+                (parts, outcome)
+            }
+            Self::Thread(thread) => thread.run(parts).await,
+        }
+    }
+}
+
+/// The sending side of a device's thread.
+pub struct DeviceThread {
+    jobs: mpsc::SyncSender<Work>,
+}
+
+struct Work {
+    parts: Vec<Vec<Tensor>>,
+    done: oneshot::Sender<Outcome>,
+}
+
+impl DeviceThread {
+    async fn run(&mut self, parts: Vec<Vec<Tensor>>) -> Outcome {
+        let gone = || {
+            let error = Error::new(Reason::Panic, "the model's thread has ended");
+            (Vec::new(), Err(Fault { error, panicked: true }))
+        };
+        let (done, outcome) = oneshot::channel();
+        match self.jobs.try_send(Work { parts, done }) {
+            Ok(()) => outcome.await.unwrap_or_else(|_| gone()),
+            Err(_) => gone(),
+        }
+    }
+}
+
+fn serve(mut executor: Box<dyn Executor>, cores: &Cores, inbox: &mpsc::Receiver<Work>) {
+    while let Ok(Work { parts, done }) = inbox.recv() {
+        let outcome = cores.install(|| guarded(&mut *executor, &parts));
+        if done.send((parts, outcome)).is_err() {
+            error!("a batch ended after its worker had gone");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A model that gives back what it gets, in any element type, on host bytes: for tests and load tests.
+
+use super::super::{HostModel, LoadError, Loaded, Model, Scoring, Source};
+use super::{read_declaration, tensor_name};
+use crate::config::Table;
+use crate::types::{DataType, Error, Reason, Signature, Tensor, TensorSpec};
+
+const DECLARATION: &str = "identity.toml";
+const TENSORS_MAX: usize = 256;
+const RANK_MAX: usize = 16;
+/// Largest fixed dimension.
+const DIM_MAX: i64 = 1 << 40;
+
+/// Reads `identity.toml`: a list of `[[tensor]]`, each with the names of its input and output, type and dimensions.
+pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
+    let signature = read_declaration(source.files, DECLARATION, read)?;
+    let scoring = Scoring::resolve(&signature, None, &source.config.confidence)?;
+    let model = Identity { tensors: signature.inputs.len() };
+    Ok(Loaded { signature, scoring, platform: "identity", model: Model::Host(Box::new(model)) })
+}
+
+struct Identity {
+    tensors: usize,
+}
+
+impl HostModel for Identity {
+    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        if inputs.len() != self.tensors {
+            let detail = format!("expected {} inputs, got {}", self.tensors, inputs.len());
+            return Err(Error::new(Reason::Model, detail));
+        }
+        Ok(inputs.to_vec())
+    }
+}
+
+fn read(root: &Table<'_>) -> Signature {
+    root.require(&["tensor"]);
+    let mut signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+    let tables = root.tables("tensor");
+    if tables.len() > TENSORS_MAX {
+        root.problem("tensor", &format!("expected at most {TENSORS_MAX} tensors, got {}", tables.len()));
+    }
+    for table in &tables {
+        table.require(&["input", "output", "dtype", "dims"]);
+        let dtype = read_dtype(table);
+        let row = read_dims(table);
+        let input = TensorSpec { name: tensor_name(table, "input", ""), dtype, row };
+        let output = TensorSpec { name: tensor_name(table, "output", ""), ..input.clone() };
+        for (key, spec, known) in [("input", &input, &signature.inputs), ("output", &output, &signature.outputs)] {
+            if known.iter().any(|other| other.name == spec.name) {
+                table.problem(key, &format!("\"{}\" is there twice", spec.name));
+            }
+        }
+        signature.inputs.push(input);
+        signature.outputs.push(output);
+    }
+    signature
+}
+
+fn read_dtype(table: &Table<'_>) -> DataType {
+    let Some(name) = table.string("dtype") else { return DataType::Fp32 };
+    name.parse().unwrap_or_else(|()| {
+        let known: Vec<_> = DataType::ALL.iter().map(|dtype| dtype.name()).collect();
+        table.problem("dtype", &format!("expected one of {}, got \"{name}\"", known.join(", ")));
+        DataType::Fp32
+    })
+}
+
+fn read_dims(table: &Table<'_>) -> Vec<Option<usize>> {
+    let dims = table.integers("dims", -1..=DIM_MAX).unwrap_or_default();
+    if dims.len() > RANK_MAX {
+        table.problem("dims", &format!("expected at most {RANK_MAX} dimensions, got {}", dims.len()));
+    }
+    if dims.contains(&0) {
+        table.problem("dims", "expected sizes of at least 1, or -1 for a free one, got 0");
+    }
+    dims.iter().map(|dim| usize::try_from(*dim).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use candle_core::Device;
+
+    use crate::config::ModelConfig;
+    use crate::model::{Files, LoadError, Loaded, Model, load};
+    use crate::types::{DataType, Shape, Tensor};
+
+    fn load_text(text: &str) -> Result<Loaded, LoadError> {
+        let contents = BTreeMap::from([("identity.toml".to_owned(), text.as_bytes().to_vec().into())]);
+        load(&Files::Memory(contents), &ModelConfig::default(), &Device::Cpu)
+    }
+
+    #[test]
+    fn every_type_comes_back_as_it_went() {
+        let tables = DataType::ALL.map(|dtype| {
+            format!("[[tensor]]\ninput = \"in {dtype}\"\noutput = \"out {dtype}\"\ndtype = \"{dtype}\"\ndims = [-1, 2]\n")
+        });
+        let loaded = load_text(&tables.concat()).expect("a model");
+        assert_eq!(loaded.platform, "identity");
+        assert_eq!(loaded.signature.inputs.len(), 14);
+        assert_eq!(loaded.signature.outputs[13].name, "out BYTES");
+        assert_eq!(loaded.signature.inputs[0].wire_shape(), [-1, -1, 2]);
+        let inputs = DataType::ALL.map(|dtype| {
+            let bytes = vec![0; dtype.width().unwrap_or(4) * 6];
+            Tensor::new(dtype, Shape::new(&[1, 3, 2]), Bytes::from(bytes)).expect("a tensor")
+        });
+        let Model::Host(model) = loaded.model else { panic!("not on the host") };
+        assert_eq!(model.forward(&inputs).expect("outputs"), inputs);
+        assert!(model.forward(&inputs[1..]).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_lines() {
+        let text = "[[tensor]]\ninput = \"a\"\noutput = \"b\"\ndtype = \"FP23\"\ndims = [0]\nshape = [1]\n";
+        let wrong = load_text(text).err().expect("an error").to_string();
+        for part in ["identity.toml: ", "line 4: ", "got \"FP23\"", "line 5: ", "got 0", "line 6: unknown key `tensor[0].shape`"] {
+            assert!(wrong.contains(part), "{part} in {wrong}");
+        }
+        let twice = "[[tensor]]\ninput = \"a\"\noutput = \"b\"\ndtype = \"FP32\"\ndims = []\n".repeat(2);
+        assert!(load_text(&twice).err().expect("an error").reason().contains("\"a\" is there twice"));
+        assert!(load_text("").err().expect("an error").reason().contains("missing key `tensor`"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The steps on the processor: one candle operation for the whole network.
+//!
+//! A small network run by candle one operation at a time spends its time around the arithmetic: a tensor, a lock and
+//! several small allocations for each step, two or three passes over memory for a bias and an activation. Here the
+//! products still are candle's; all else happens in place on plain memory. Images are kept with their channels last,
+//! so that a window's numbers lie side by side.
+
+mod convolve;
+mod lower;
+mod pool;
+mod product;
+mod rows;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use self::convolve::Convolution;
+use self::pool::{Global, Pool};
+use self::product::Product;
+use self::rows::{Affine, Norm, Turn};
+use super::layer::Activation;
+use super::step::Step;
+use crate::model::CandleModel;
+
+/// A network, lowered for the processor.
+pub(super) struct Program {
+    ops: Vec<Op>,
+    /// Elements of an input row.
+    width: usize,
+    /// Dimensions of an output row.
+    row: Vec<usize>,
+}
+
+/// One operation on rows in `f32`, row-major.
+enum Op {
+    Product(Product),
+    Convolve(Convolution),
+    Pool(Pool),
+    Global(Global),
+    Turn(Turn),
+    Affine(Affine),
+    Norm(Norm),
+    Activate(Activation),
+    /// Over so many numbers at a time.
+    Softmax(usize),
+}
+
+impl Program {
+    /// For rows of shape `dims`.
+    pub(super) fn new(steps: Vec<Step>, dims: &[usize]) -> Self {
+        let row = steps.last().map_or_else(|| dims.to_vec(), |step| step.to.clone());
+        Self { ops: lower::lower(steps), width: dims.iter().product(), row }
+    }
+
+    fn run(&self, input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
+        let mut values = input;
+        for op in &self.ops {
+            values = Rows::Own(CpuStorage::F32(op.run(values, rows)?));
+        }
+        values.into_vec()
+    }
+}
+
+impl CandleModel for Program {
+    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
+        Ok(vec![input.apply_op1_no_bwd(self)?])
+    }
+}
+
+impl CustomOp1 for Program {
+    fn name(&self) -> &'static str {
+        "network"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("expected a contiguous input") };
+        let rows = layout.dims().first().copied().unwrap_or(0);
+        if rows.checked_mul(self.width) != Some(end - start) {
+            bail!("expected rows of {} elements, got shape {:?}", self.width, layout.dims());
+        }
+        let values = if rows == 0 { Vec::new() } else { self.run(Rows::Input { storage, start, end }, rows)? };
+        let dims: Vec<usize> = std::iter::once(rows).chain(self.row.iter().copied()).collect();
+        Ok((CpuStorage::F32(values), Shape::from(dims)))
+    }
+}
+
+impl Op {
+    fn run(&self, input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
+        match self {
+            Self::Product(product) => product.run(&input),
+            Self::Convolve(convolution) => convolution.run(&input, rows),
+            Self::Pool(pool) => Ok(pool.run(input.values()?, rows)),
+            Self::Global(global) => Ok(global.run(input.values()?)),
+            Self::Turn(turn) => Ok(turn.run(input.values()?)),
+            Self::Affine(affine) => Ok(affine.run(input.into_vec()?)),
+            Self::Norm(norm) => Ok(norm.run(input.into_vec()?)),
+            Self::Activate(function) => Ok(rows::activate(input.into_vec()?, *function)),
+            Self::Softmax(width) => Ok(rows::softmax(input.into_vec()?, *width)),
+        }
+    }
+}
+
+/// What an operation gets: a part of the input's memory, or what the operation before it made.
+enum Rows<'a> {
+    Input { storage: &'a CpuStorage, start: usize, end: usize },
+    Own(CpuStorage),
+}
+
+impl Rows<'_> {
+    fn storage(&self) -> (&CpuStorage, usize) {
+        match self {
+            Self::Input { storage, start, .. } => (storage, *start),
+            Self::Own(storage) => (storage, 0),
+        }
+    }
+
+    fn values(&self) -> Result<&[f32]> {
+        let part = match self {
+            Self::Input { storage, start, end } => storage.as_slice::<f32>()?.get(*start..*end),
+            Self::Own(storage) => Some(storage.as_slice::<f32>()?),
+        };
+        part.ok_or_else(|| candle_core::Error::Msg("the input's layout exceeds its memory".to_owned()))
+    }
+
+    /// The values to work on in place; the caller's input is copied, never changed.
+    fn into_vec(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Own(CpuStorage::F32(values)) => Ok(values),
+            other => other.values().map(<[f32]>::to_vec),
+        }
+    }
+}

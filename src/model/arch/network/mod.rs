@@ -1,0 +1,72 @@
+//! A feed-forward network that is declared as a list of layers, with weights named as `torch.nn.Sequential` names them.
+//!
+//! `declared` and `layer` read `network.toml`; `plan` meets it with the weights and checks every shape; `fold` makes the
+//! steps fewer; `cpu` runs them on the processor in one pass over plain memory, `portable` on any other candle device.
+
+mod cpu;
+mod declared;
+mod fold;
+mod layer;
+mod plan;
+mod portable;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use candle_core::Device;
+
+use self::declared::Declared;
+use self::layer::{Activation, Kind};
+use self::step::Step;
+use super::super::weights::one_line;
+use super::super::{CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
+use super::read_declaration;
+use crate::config::ScoreKind;
+use crate::types::{DataType, Signature, TensorSpec};
+
+const DECLARATION: &str = "network.toml";
+const WEIGHTS: &str = "model.safetensors";
+/// Buffers of torch modules that a running model does not need.
+const IGNORED_TENSORS: [&str; 1] = [".num_batches_tracked"];
+
+/// Reads `network.toml` and `model.safetensors`, and checks every layer and tensor.
+pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
+    let declared = read_declaration(source.files, DECLARATION, Declared::read)?;
+    let weights = Weights::read(source.files, WEIGHTS)?;
+    let steps = plan::plan(DECLARATION, &declared.dims, &declared.layers, &weights)?;
+    weights.finish(&IGNORED_TENSORS)?;
+    let output = steps.last().map_or_else(|| declared.dims.clone(), |step| step.to.clone());
+    let signature = Signature {
+        inputs: vec![spec(&declared.input, &declared.dims)],
+        outputs: vec![spec(&declared.output, &output)],
+    };
+    let scores = meaning(&declared);
+    let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
+    let model = assemble(steps, &declared.dims, source.device)
+        .map_err(|error| LoadError::new(WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
+    Ok(Loaded { signature, scoring, platform: "candle_network", model: Model::Candle(model) })
+}
+
+fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::Result<Box<dyn CandleModel>> {
+    let steps = fold::fold(steps);
+    if device.is_cpu() {
+        return Ok(Box::new(cpu::Program::new(steps, dims)));
+    }
+    Ok(Box::new(portable::Portable::new(steps, device)?))
+}
+
+fn spec(name: &str, row: &[usize]) -> TensorSpec {
+    TensorSpec { name: name.to_owned(), dtype: DataType::Fp32, row: row.iter().copied().map(Some).collect() }
+}
+
+/// What the output means: as declared, else by the last layer that does something.
+fn meaning(declared: &Declared) -> super::super::Declared {
+    let last = declared.layers.iter().map(|layer| layer.kind).rfind(|kind| *kind != Kind::Dropout);
+    let kind = declared.scores.unwrap_or(match last {
+        Some(Kind::Softmax) => ScoreKind::Softmax,
+        Some(Kind::Activate(Activation::Sigmoid)) => ScoreKind::Sigmoid,
+        _ => ScoreKind::None,
+    });
+    let (labels, range) = (declared.labels.clone(), declared.range);
+    super::super::Declared { file: DECLARATION, output: 0, kind, labels, range }
+}

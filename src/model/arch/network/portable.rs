@@ -1,0 +1,184 @@
+//! The steps in candle's own operations, for any device that candle knows.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::layer::{Activation, Conv, Pooling, Window};
+use super::step::{Affine, Axis, Convolve, Linear, Normalise, Step, Work};
+use crate::model::CandleModel;
+
+/// A network whose weights are on a device.
+pub(super) struct Portable {
+    ops: Vec<Op>,
+}
+
+enum Op {
+    /// Center, scale and shift, shaped so that they broadcast.
+    Affine(Tensor, Tensor, Tensor),
+    /// Weight `[in, out]`, bias `[out]`.
+    Linear(Tensor, Option<Tensor>),
+    /// Weight, and bias shaped so that it broadcasts.
+    Convolve(Conv, Tensor, Option<Tensor>),
+    /// Weight and bias, flat.
+    Normalise(Tensor, Option<Tensor>, f64),
+    Pool(Pooling, Window),
+    GlobalPool(Pooling),
+    Flatten,
+    Activate(Activation),
+    Softmax,
+}
+
+impl Portable {
+    /// Moves the weights to `device`.
+    pub(super) fn new(steps: Vec<Step>, device: &Device) -> Result<Self> {
+        let ops = steps.into_iter().map(|step| Op::new(step, device)).collect::<Result<_>>()?;
+        Ok(Self { ops })
+    }
+}
+
+impl CandleModel for Portable {
+    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
+        let mut rows = input.clone();
+        for op in &self.ops {
+            rows = op.run(&rows)?;
+        }
+        Ok(vec![rows.contiguous()?])
+    }
+}
+
+impl Op {
+    fn new(step: Step, device: &Device) -> Result<Self> {
+        let flat = |values: Vec<f32>| -> Result<Tensor> {
+            let length = values.len();
+            Tensor::from_vec(values, length, device)
+        };
+        // One number for each channel, with ones for the dimensions after it.
+        let by_channel = |values: Vec<f32>, rank: usize| -> Result<Tensor> {
+            let mut dims = vec![1; rank];
+            if let Some(first) = dims.first_mut() {
+                *first = values.len();
+            }
+            Tensor::from_vec(values, dims, device)
+        };
+        Ok(match step.work {
+            Work::Affine(Affine { axis, center, scale, shift }) => {
+                let rank = if axis == Axis::Last { 1 } else { step.from.len() };
+                Self::Affine(by_channel(center, rank)?, by_channel(scale, rank)?, by_channel(shift, rank)?)
+            }
+            Work::Linear(Linear { inputs, outputs, weight, bias }) => {
+                Self::Linear(Tensor::from_vec(weight, (inputs, outputs), device)?, bias.map(flat).transpose()?)
+            }
+            Work::Convolve(Convolve { how, sizes, weight, bias }) => {
+                let [outputs, inputs, height, width] = sizes;
+                let dims = if how.dimensions == 1 { vec![outputs, inputs, width] } else { vec![outputs, inputs, height, width] };
+                let bias = bias.map(|bias| by_channel(bias, step.to.len())).transpose()?;
+                Self::Convolve(how, Tensor::from_vec(weight, dims, device)?, bias)
+            }
+            Work::Normalise(Normalise { weight, bias, epsilon }) => {
+                Self::Normalise(flat(weight)?, bias.map(flat).transpose()?, epsilon)
+            }
+            Work::Pool { of, window } => Self::Pool(of, window),
+            Work::GlobalPool(of) => Self::GlobalPool(of),
+            Work::Flatten => Self::Flatten,
+            Work::Activate(function) => Self::Activate(function),
+            Work::Softmax => Self::Softmax,
+        })
+    }
+
+    fn run(&self, rows: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Affine(center, scale, shift) => {
+                rows.broadcast_sub(center)?.broadcast_mul(scale)?.broadcast_add(shift)
+            }
+            Self::Linear(weight, bias) => linear(rows, weight, bias.as_ref()),
+            Self::Convolve(how, weight, bias) => convolve(rows, how, weight, bias.as_ref()),
+            Self::Normalise(weight, bias, epsilon) => normalise(rows, weight, bias.as_ref(), *epsilon),
+            Self::Pool(of, window) => pool(rows, *of, *window),
+            Self::GlobalPool(Pooling::Average) => rows.flatten_from(2)?.mean(2),
+            Self::GlobalPool(Pooling::Max) => rows.flatten_from(2)?.max(2),
+            Self::Flatten => rows.flatten_from(1),
+            Self::Activate(function) => activate(rows, *function),
+            Self::Softmax => candle_nn::ops::softmax_last_dim(&rows.contiguous()?),
+        }
+    }
+}
+
+fn linear(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (inputs, outputs) = weight.dims2()?;
+    let mut dims = rows.dims().to_vec();
+    if let Some(width) = dims.last_mut() {
+        *width = outputs;
+    }
+    let product = rows.contiguous()?.reshape(((), inputs))?.matmul(weight)?;
+    let shifted = match bias {
+        Some(bias) => product.broadcast_add(bias)?,
+        None => product,
+    };
+    shifted.reshape(dims)
+}
+
+fn convolve(rows: &Tensor, how: &Conv, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let product = match how.dimensions {
+        1 => rows.conv1d(weight, how.padding, how.stride, how.dilation, how.groups)?,
+        _ => rows.conv2d(weight, how.padding, how.stride, how.dilation, how.groups)?,
+    };
+    match bias {
+        Some(bias) => product.broadcast_add(bias),
+        None => Ok(product),
+    }
+}
+
+fn normalise(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, epsilon: f64) -> Result<Tensor> {
+    let groups = rows.contiguous()?.reshape(((), weight.elem_count()))?;
+    let centered = groups.broadcast_sub(&groups.mean_keepdim(1)?)?;
+    let spread = (centered.sqr()?.mean_keepdim(1)? + epsilon)?.sqrt()?;
+    let scaled = centered.broadcast_div(&spread)?.broadcast_mul(weight)?;
+    let shifted = match bias {
+        Some(bias) => scaled.broadcast_add(bias)?,
+        None => scaled,
+    };
+    shifted.reshape(rows.dims())
+}
+
+fn pool(rows: &Tensor, of: Pooling, window: Window) -> Result<Tensor> {
+    let Window { kernel, stride, padding } = window;
+    let flat = rows.rank() == 3;
+    let mut padded = rows.clone();
+    for dim in 2..rows.rank() {
+        padded = match of {
+            Pooling::Average => padded.pad_with_zeros(dim, padding, padding)?,
+            Pooling::Max => pad_with_least(&padded, dim, padding)?,
+        };
+    }
+    let (sizes, strides) = if flat { ((1, kernel), (1, stride)) } else { ((kernel, kernel), (stride, stride)) };
+    let padded = if flat { padded.unsqueeze(2)? } else { padded };
+    let pooled = match of {
+        Pooling::Average => padded.avg_pool2d_with_stride(sizes, strides)?,
+        Pooling::Max => padded.max_pool2d_with_stride(sizes, strides)?,
+    };
+    if flat { pooled.squeeze(2) } else { Ok(pooled) }
+}
+
+fn pad_with_least(rows: &Tensor, dim: usize, padding: usize) -> Result<Tensor> {
+    if padding == 0 {
+        return Ok(rows.clone());
+    }
+    let mut dims = rows.dims().to_vec();
+    if let Some(size) = dims.get_mut(dim) {
+        *size = padding;
+    }
+    let least = Tensor::full(f32::NEG_INFINITY, dims, rows.device())?;
+    Tensor::cat(&[&least, rows, &least], dim)
+}
+
+fn activate(rows: &Tensor, function: Activation) -> Result<Tensor> {
+    match function {
+        // Candle's relu turns NaN into 0, and so a broken row into a confident answer.
+        Activation::Relu => rows.lt(0_f32)?.where_cond(&rows.zeros_like()?, rows),
+        Activation::Gelu => rows.gelu_erf(),
+        Activation::GeluTanh => rows.gelu(),
+        Activation::Silu => rows.silu(),
+        Activation::Tanh => rows.tanh(),
+        Activation::Sigmoid => candle_nn::ops::sigmoid(&rows.to_dtype(DType::F32)?),
+    }
+}

@@ -1,0 +1,53 @@
+//! Models: their files, the architectures that build them, and how sure they are of an answer. Candle lives here.
+//!
+//! Deliberately absent: threads, batching, requests, clients. A model is given rows and gives rows.
+
+mod arch;
+mod error;
+mod files;
+mod pickle;
+mod score;
+mod table;
+mod weights;
+
+pub use error::LoadError;
+pub use files::Files;
+pub use score::{Declared, Scoring};
+pub use table::{ARCHITECTURES, Architecture, Source, load};
+pub use weights::Weights;
+
+use crate::types::{Error, Signature, Tensor};
+
+/// One version of a model, ready to run.
+pub struct Loaded {
+    /// What it takes and gives.
+    pub signature: Signature,
+    /// How its answers are scored, where that is known.
+    pub scoring: Option<Scoring>,
+    /// Its kind, as model metadata names it.
+    pub platform: &'static str,
+    /// The model.
+    pub model: Model,
+}
+
+/// A model by the side on which its tensors live.
+pub enum Model {
+    /// On a candle device.
+    Candle(Box<dyn CandleModel>),
+    /// On host bytes.
+    Host(Box<dyn HostModel>),
+}
+
+/// A model that computes with candle.
+pub trait CandleModel: Send + Sync {
+    /// Runs contiguous inputs `[rows, ..]` in the order of the signature; outputs come in its order, with as many rows.
+    ///
+    /// A row's answer does not depend on the rows beside it, within 1e-5 in `f32`. Errors: candle's own.
+    fn forward(&self, inputs: &[candle_core::Tensor]) -> candle_core::Result<Vec<candle_core::Tensor>>;
+}
+
+/// A model that works on host bytes.
+pub trait HostModel: Send + Sync {
+    /// Runs inputs `[rows, ..]` in the order of the signature; outputs come in its order, with as many rows.
+    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error>;
+}

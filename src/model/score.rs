@@ -1,0 +1,98 @@
+//! What a model's output says about itself: predicted class, confidence, margin and entropy of each row.
+
+mod resolve;
+mod row;
+#[cfg(test)]
+mod tests;
+
+pub use resolve::Declared;
+
+use smallvec::SmallVec;
+
+use crate::config::ScoreKind;
+use crate::types::{ClassScore, DataType, Scores, Tensor};
+
+/// How the rows of one output are scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scoring {
+    /// Index of the output in the signature.
+    pub output: usize,
+    /// What its numbers mean.
+    pub kind: ScoreKind,
+    /// Name of each class, their numbers where none were declared; empty for a regression.
+    pub labels: Vec<String>,
+    /// Divides the logits; 1 leaves them as they are.
+    pub temperature: f64,
+    /// Confidences below this count as low.
+    pub low: f64,
+    /// Do rows of low confidence get an empty label?
+    pub abstain: bool,
+    /// Where the values of a regression are expected, for their histogram.
+    pub range: Option<(f64, f64)>,
+    /// Numbers in a row of the output; 0 for a regression, which may have free dimensions.
+    columns: usize,
+}
+
+impl Scoring {
+    /// Number of classes; a single sigmoid or logit stands for two. 0 for a regression.
+    pub fn classes(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Name of a class; empty if there is no such class.
+    pub fn label(&self, class: usize) -> &str {
+        self.labels.get(class).map_or("", String::as_str)
+    }
+
+    /// Is this score below the threshold?
+    pub fn is_low(&self, score: &ClassScore) -> bool {
+        score.confidence < self.low
+    }
+
+    /// Label of a row as an answer carries it: empty if the row was not scored, or the model abstains on it.
+    pub fn answer_label(&self, score: Option<&ClassScore>) -> &str {
+        match score {
+            Some(score) if !(self.abstain && self.is_low(score)) => self.label(score.class),
+            _ => "",
+        }
+    }
+
+    /// Scores every row of `output`, which must be of the shape that the signature promises.
+    ///
+    /// A row is `None` where its numbers cannot be what they are declared to be: NaN, +infinity, only infinities, or
+    /// "probabilities" that are none. A regression gives every element, `None` where it is not finite.
+    /// Cost: some nanoseconds for each number; no allocation for up to two rows (four values), else one.
+    pub fn score(&self, output: &Tensor) -> Scores {
+        let data: &[u8] = output.data();
+        match output.dtype() {
+            DataType::Fp32 => self.score_as(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            DataType::Fp64 => self.score_as(data, f64::from_le_bytes),
+            DataType::Fp16 => self.score_as(data, |bytes| half::f16::from_le_bytes(bytes).to_f64()),
+            DataType::Bf16 => self.score_as(data, |bytes| half::bf16::from_le_bytes(bytes).to_f64()),
+            // Scoring is not resolved for outputs of other types.
+            _ => self.score_as::<1>(&[], |_| f64::NAN),
+        }
+    }
+
+    fn score_as<const WIDTH: usize>(&self, data: &[u8], read: impl Fn([u8; WIDTH]) -> f64 + Copy) -> Scores {
+        let (data, _) = data.as_chunks::<WIDTH>();
+        if self.kind == ScoreKind::Regression {
+            let finite = |bytes: &[u8; WIDTH]| Some(read(*bytes)).filter(|value| value.is_finite());
+            return Scores::Values(data.iter().map(finite).collect());
+        }
+        let sharpness = 1.0 / self.temperature;
+        let mut scores = SmallVec::new();
+        for row in data.chunks_exact(self.columns.max(1)) {
+            let values = row.iter().map(|bytes| read(*bytes));
+            let single = if let [bytes] = row { Some(read(*bytes)) } else { None };
+            scores.push(match (self.kind, single) {
+                (ScoreKind::Logits, Some(value)) => row::logit(value, sharpness),
+                (ScoreKind::Logits, None) => row::logits(values, sharpness),
+                (ScoreKind::Sigmoid, Some(value)) => row::probability(value, sharpness),
+                (ScoreKind::Sigmoid, None) => row::labels(values, sharpness),
+                _ => row::distribution(values, sharpness),
+            });
+        }
+        Scores::Classes(scores)
+    }
+}

@@ -1,0 +1,175 @@
+//! The instruments of one deployment: resolved once, recorded to without a look-up, a lock or an allocation.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::bounds;
+use super::latency::Latency;
+use super::scores::{ScoreBook, ScorePlan};
+use super::snapshot::Snapshot;
+use super::traffic::Traffic;
+use crate::stats::Bounded;
+use crate::types::{Release, Scores};
+
+/// What can be seen of a deployment's queue.
+pub trait QueueView: Send + Sync {
+    /// Rows that wait.
+    fn rows(&self) -> usize;
+    /// When the oldest that waits arrived; `None` if none waits.
+    fn oldest(&self) -> Option<Instant>;
+}
+
+/// Where one deployment's requests, batches and scores are counted. About 280 KiB, most of it the window's readings.
+pub struct Instruments {
+    pub(super) model: String,
+    pub(super) version: String,
+    pub(super) plan: ScorePlan,
+    core: Arc<Core>,
+    scores: ScoreBook,
+    ready: AtomicBool,
+    queue: Mutex<Option<Weak<dyn QueueView>>>,
+}
+
+/// What outlives a reload, whatever is scored before and after.
+struct Core {
+    traffic: Traffic,
+    latency: Latency,
+    batch_rows: Bounded,
+    batches: [AtomicU64; Release::ALL.len()],
+    bisections: AtomicU64,
+    rebuilds: AtomicU64,
+}
+
+impl Core {
+    fn new(window: Duration, origin: Instant) -> Self {
+        Self {
+            traffic: Traffic::new(),
+            latency: Latency::new(window, origin),
+            batch_rows: Bounded::new(&bounds::ROWS),
+            batches: [const { AtomicU64::new(0) }; Release::ALL.len()],
+            bisections: AtomicU64::new(0),
+            rebuilds: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Instruments {
+    pub(super) fn new(labels: (String, String), plan: &ScorePlan, window: Duration, origin: Instant) -> Self {
+        Self::over(Arc::new(Core::new(window, origin)), labels, plan, window, origin)
+    }
+
+    /// Instruments that go on counting where `self` stands, but score by another plan.
+    pub(super) fn with_plan(&self, plan: &ScorePlan, window: Duration, origin: Instant) -> Self {
+        let labels = (self.model.clone(), self.version.clone());
+        Self::over(self.core.clone(), labels, plan, window, origin)
+    }
+
+    fn over(core: Arc<Core>, labels: (String, String), plan: &ScorePlan, window: Duration, origin: Instant) -> Self {
+        Self {
+            model: labels.0,
+            version: labels.1,
+            plan: plan.clone(),
+            core,
+            scores: ScoreBook::new(plan, window, origin),
+            ready: AtomicBool::new(false),
+            queue: Mutex::new(None),
+        }
+    }
+
+    /// Counts a batch that ran, before its requests are answered.
+    ///
+    /// The sliding window moves on here, where it costs one look at the time for all requests of a batch: nothing is
+    /// recorded of an answered request unless a batch ran just before.
+    pub fn batch_ran(&self, rows: usize, release: Release, now: Instant) {
+        if self.core.latency.is_due(now) {
+            self.scores.turn(now);
+            self.core.latency.turn(now);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "no batch has 2^53 rows")]
+        self.core.batch_rows.record(rows as f64);
+        // Releases are numbered in the order of `Release::ALL`; get() rather than trust in it.
+        if let Some(batches) = self.core.batches.get(release as usize) {
+            batches.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a failed batch that is cut in two.
+    pub fn bisected(&self) {
+        self.core.bisections.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an executor that was built anew.
+    pub fn rebuilt(&self) {
+        self.core.rebuilds.fetch_add(1, Relaxed);
+    }
+
+    /// Says whether the deployment answers requests.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
+    }
+
+    /// Shows depth and age of this queue from now on, for as long as it lives.
+    pub fn watch_queue(&self, queue: Weak<dyn QueueView>) {
+        *self.queue.lock() = Some(queue);
+    }
+
+    /// Everything recorded so far. Cost: some 10 µs; not for the path of a request.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let core = &*self.core;
+        let queue = self.queue.lock().as_ref().and_then(Weak::upgrade);
+        let oldest = queue.as_ref().and_then(|queue| queue.oldest());
+        let batches = Release::ALL.iter().zip(&core.batches);
+        Snapshot {
+            model: self.model.clone(),
+            version: self.version.clone(),
+            answered: core.traffic.answered(),
+            failed: core.traffic.failed(),
+            request_bytes: core.traffic.request_bytes(),
+            response_bytes: core.traffic.response_bytes(),
+            phases: core.latency.snapshot(now),
+            batch_rows: core.batch_rows.snapshot(),
+            batches: batches.map(|(release, count)| (*release, count.load(Relaxed))).collect(),
+            bisections: core.bisections.load(Relaxed),
+            rebuilds: core.rebuilds.load(Relaxed),
+            queue_rows: queue.map_or(0, |queue| queue.rows()),
+            queue_age: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
+            ready: self.ready.load(Relaxed),
+            scores: self.scores.snapshot(now),
+        }
+    }
+
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.core.traffic
+    }
+
+    pub(super) fn latency(&self) -> &Latency {
+        &self.core.latency
+    }
+
+    pub(super) fn scored(&self, scores: &Scores) {
+        self.scores.record(scores);
+    }
+}
+
+impl std::fmt::Debug for Instruments {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Instruments")
+            .field("model", &self.model)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::types::Release;
+
+    #[test]
+    fn releases_are_numbered_in_order() {
+        assert!(Release::ALL.into_iter().enumerate().all(|(position, release)| release as usize == position));
+    }
+}

@@ -1,0 +1,83 @@
+//! A folder of models: `<folder>/<model>/<version>/<files>`, with an optional `<folder>/<model>/model.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::source::{Found, Listing, RegistrySource};
+use crate::config::ModelConfig;
+use crate::model::Files;
+use crate::types::{ModelName, Version};
+
+const CONFIG: &str = "model.toml";
+
+/// A model repository on disk.
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The repository at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The one model whose folder `folder` is; `None` if it does not look like one.
+    pub fn model(folder: &Path) -> Option<Found> {
+        let name = fs::canonicalize(folder).ok()?.file_name()?.to_str()?.to_owned();
+        is_model(folder).then(|| Found { listing: list_model(folder, &name), folder: name })
+    }
+}
+
+impl RegistrySource for Directory {
+    fn list(&self) -> Result<Vec<Found>, String> {
+        let mut found = Vec::new();
+        for folder in folders(&self.path)? {
+            if let Some(name) = folder.file_name().and_then(|name| name.to_str())
+                && !name.starts_with('.')
+                && is_model(&folder)
+            {
+                found.push(Found { folder: name.to_owned(), listing: list_model(&folder, name) });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads one model's folder. Errors: every problem, one a line.
+fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
+    let name: ModelName = name.parse().map_err(|error| format!("{error}"))?;
+    let file = folder.join(CONFIG);
+    let config = match file.exists() {
+        true => ModelConfig::open(&file).map_err(|problems| problems.to_string())?,
+        false => ModelConfig::default(),
+    };
+    let mut versions = Vec::new();
+    for folder in folders(folder)? {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Ok(version) = name.parse::<Version>() {
+            versions.push((version, Files::Folder(folder)));
+        }
+    }
+    versions.sort_by_key(|(version, _)| *version);
+    Listing { name, config, versions }.choose_versions()
+}
+
+/// Does a folder look like a model: is there a version or a `model.toml`?
+fn is_model(folder: &Path) -> bool {
+    let numbered = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<Version>().is_ok());
+    folder.join(CONFIG).exists() || folders(folder).is_ok_and(|folders| folders.iter().any(numbered))
+}
+
+/// The folders in a folder, by name.
+fn folders(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let refused = |error: std::io::Error| format!("read the folder {}: {error}", path.display());
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(path).map_err(refused)? {
+        let entry = entry.map_err(refused)?.path();
+        if entry.is_dir() {
+            folders.push(entry);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}

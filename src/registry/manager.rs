@@ -1,0 +1,192 @@
+//! Brings models to life and puts them in the table; takes them out again at shutdown.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::deployment::Deployment;
+use super::lifecycle::{Event, State};
+use super::source::{Found, Listing, RegistrySource};
+use super::table::Table;
+use super::warm_up::{WarmUp, warm_up};
+use crate::batch::work;
+use crate::config::{ModelConfig, Placement};
+use crate::device::{Cores, Device, LocalExecutor};
+use crate::model::Files;
+use crate::monitor::{LoadResult, Monitor};
+use crate::types::{Error, ModelName, Reason, Version};
+
+/// A batch that takes longer than this must not run on the network's threads.
+const INLINE_MAX: Duration = Duration::from_micros(500);
+
+/// Starts a task under a name.
+pub type Spawn = Arc<dyn Fn(String, Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// The models of a server.
+pub struct Registry {
+    table: Table,
+    monitor: Arc<Monitor>,
+    cores: Cores,
+    spawn: Spawn,
+    changed: watch::Sender<()>,
+}
+
+impl Registry {
+    /// A registry without models.
+    pub fn new(monitor: Arc<Monitor>, cores: Cores, spawn: Spawn) -> Arc<Self> {
+        Arc::new(Self { table: Table::default(), monitor, cores, spawn, changed: watch::Sender::new(()) })
+    }
+
+    /// The table that requests look in.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Tells when a model's state has changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Tells those who watch that readiness may have changed.
+    pub fn tell_change(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Loads everything that the sources hold, one model after the other. Blocks: call it from a blocking thread.
+    ///
+    /// A model that fails is logged, counted and left not ready. Returns how many failed.
+    pub fn load_all(&self, sources: &[Box<dyn RegistrySource>]) -> usize {
+        let mut found = Vec::new();
+        let mut failed = 0;
+        for source in sources {
+            match source.list() {
+                Ok(models) => found.extend(models),
+                Err(error) => {
+                    error!(error, "list a model repository");
+                    failed += 1;
+                }
+            }
+        }
+        let mut listings = Vec::new();
+        for Found { folder, listing } in found {
+            match listing {
+                Ok(listing) => listings.push(listing),
+                Err(reason) => {
+                    self.broken(&folder, &reason);
+                    failed += 1;
+                }
+            }
+        }
+        failed + self.load_listings(&listings)
+    }
+
+    /// Every version is entered as loading before the first is loaded: a client never hears that one is unknown.
+    fn load_listings(&self, listings: &[Listing]) -> usize {
+        let mut failed = 0;
+        let mut fresh = Vec::new();
+        for listing in listings {
+            for (version, files) in &listing.versions {
+                if self.table.enter(&listing.name, *version) {
+                    fresh.push((listing, *version, files));
+                } else {
+                    error!(model = %listing.name, %version, "the same version is in two repositories; the first is served");
+                    failed += 1;
+                }
+            }
+        }
+        self.tell_change();
+        for (listing, version, files) in fresh {
+            if let Err(error) = self.bring_up(&listing.name, version, files, &listing.config) {
+                error!(model = %listing.name, %version, %error, "load a model");
+                self.table.advance(&listing.name, version, Event::Broke, None);
+                self.monitor.model_loaded(listing.name.as_str(), Some(version), LoadResult::Failure, Duration::ZERO, Duration::ZERO);
+                failed += 1;
+            }
+            self.tell_change();
+        }
+        failed
+    }
+
+    fn broken(&self, folder: &str, reason: &str) {
+        for line in reason.lines() {
+            error!(model = folder, reason = line, "read a model folder");
+        }
+        if let Ok(name) = folder.parse::<ModelName>() {
+            self.monitor.model_loaded(name.as_str(), None, LoadResult::Failure, Duration::ZERO, Duration::ZERO);
+            self.table.enter_broken(name);
+        }
+        self.tell_change();
+    }
+
+    fn bring_up(&self, name: &ModelName, version: Version, files: &Files, config: &ModelConfig) -> Result<(), Error> {
+        let begun = Instant::now();
+        let executor = LocalExecutor::load(files, config)?;
+        self.table.advance(name, version, Event::Loaded, None);
+        self.tell_change();
+        let load_took = begun.elapsed();
+        let deployment = Deployment::new(name, version, executor.loaded(), config, &self.monitor);
+        let (device, warmed) = self.device(name, executor, config).inspect_err(|_| {
+            self.monitor.retire(&deployment.instruments);
+        })?;
+        for (rows, took) in &warmed.batches {
+            deployment.queue.learn(*rows, *took);
+        }
+        let warm_up_took = begun.elapsed().saturating_sub(load_took);
+        let listener = Arc::clone(&deployment.instruments);
+        let worker = work(Arc::clone(&deployment.queue), device, listener);
+        (self.spawn)(format!("batch-{name}-{version}"), Box::pin(worker));
+        deployment.instruments.set_ready(true);
+        self.monitor.model_loaded(name.as_str(), Some(version), LoadResult::Success, load_took, warm_up_took);
+        self.table.advance(name, version, Event::Warmed, Some(deployment));
+        let (load_ms, warm_up_ms) = (load_took.as_millis(), warm_up_took.as_millis());
+        info!(model = %name, %version, load_ms, warm_up_ms, "model ready");
+        Ok(())
+    }
+
+    /// Warms an executor up and gives it the place that suits what its batches cost.
+    fn device(&self, name: &ModelName, mut executor: LocalExecutor, config: &ModelConfig) -> Result<(Device, WarmUp), Error> {
+        let signature = executor.loaded().signature.clone();
+        let rows_max = config.max_batch_size.get();
+        let warmed = self.cores.install(|| warm_up(&mut executor, &signature, rows_max, config.warmup.time_max))?;
+        let cheap = warmed.largest().is_some_and(|took| took <= INLINE_MAX);
+        let inline = match config.device.placement {
+            Placement::Inline => true,
+            Placement::Thread => false,
+            Placement::Auto => cheap,
+        };
+        if inline {
+            return Ok((Device::Inline(Box::new(executor)), warmed));
+        }
+        let started = Device::on_thread(name.as_str(), Box::new(executor), self.cores.clone());
+        let device = started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))?;
+        Ok((device, warmed))
+    }
+
+    /// Is every model that could be loaded ready?
+    pub fn is_ready(&self) -> bool {
+        let models = self.table.models();
+        let settled = |state| matches!(state, State::Ready | State::Failed);
+        models.values().all(|model| model.versions.values().all(|entry| settled(entry.state)))
+    }
+
+    /// Takes every model out of service. What their queues have accepted is still answered.
+    pub fn drain(&self) {
+        for (name, model) in self.table.models().iter() {
+            for (version, entry) in &model.versions {
+                if !self.table.advance(name, *version, Event::Drain, None) {
+                    warn!(model = %name, %version, state = entry.state.label(), "cannot drain");
+                }
+                if let Some(deployment) = &entry.deployment {
+                    deployment.instruments.set_ready(false);
+                    deployment.queue.close();
+                }
+            }
+        }
+        self.tell_change();
+    }
+}

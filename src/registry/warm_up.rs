@@ -1,0 +1,69 @@
+//! Warm-up: a new version runs on made-up rows, which also tells what its batches cost.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::device::{Executor, guarded};
+use crate::types::{Error, Shape, Signature, Tensor, TensorSpec};
+
+/// Runs of each batch size.
+const ROUNDS: usize = 3;
+/// Shapes of rows larger than this are not made up.
+const ROW_ELEMENTS_MAX: usize = 1 << 24;
+
+/// What warm-up saw: rows and duration of each batch, in the order in which they ran.
+pub(super) struct WarmUp {
+    pub(super) batches: Vec<(usize, Duration)>,
+}
+
+impl WarmUp {
+    /// The best time of the largest batch that was tried.
+    pub(super) fn largest(&self) -> Option<Duration> {
+        let rows = self.batches.iter().map(|(rows, _)| *rows).max()?;
+        self.batches.iter().filter(|batch| batch.0 == rows).map(|batch| batch.1).min()
+    }
+}
+
+/// Runs batches of 1, 2, 4 … `rows_max` rows of zeros until done or until `time_max` has passed.
+///
+/// Errors: the model fails on them.
+pub(super) fn warm_up(
+    executor: &mut dyn Executor,
+    signature: &Signature,
+    rows_max: usize,
+    time_max: Duration,
+) -> Result<WarmUp, Error> {
+    let begun = Instant::now();
+    let mut batches = Vec::new();
+    let mut rows = 1;
+    loop {
+        let inputs = signature.inputs.iter().map(|spec| zeros(spec, rows)).collect::<Option<Vec<_>>>();
+        let Some(inputs) = inputs else { break };
+        let parts = [inputs];
+        for _ in 0..ROUNDS {
+            let started = Instant::now();
+            guarded(executor, &parts).map_err(|fault| fault.error)?;
+            batches.push((rows, started.elapsed()));
+            if begun.elapsed() > time_max {
+                return Ok(WarmUp { batches });
+            }
+        }
+        if rows == rows_max {
+            break;
+        }
+        rows = (rows * 2).min(rows_max);
+    }
+    Ok(WarmUp { batches })
+}
+
+/// Rows of zeros (empty strings for BYTES); free dimensions are 1. `None` if they would be huge.
+fn zeros(spec: &TensorSpec, rows: usize) -> Option<Tensor> {
+    let dims: Vec<usize> = std::iter::once(rows).chain(spec.row.iter().map(|dim| dim.unwrap_or(1))).collect();
+    let shape = Shape::new(&dims);
+    shape.row_elements().filter(|elements| *elements <= ROW_ELEMENTS_MAX)?;
+    // An empty string is its length alone: four zero bytes.
+    let bytes = shape.elements()?.checked_mul(spec.dtype.width().unwrap_or(4))?;
+    Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
+}

@@ -1,0 +1,11 @@
+//! A request's journey from admission to answer, one file per stage.
+//!
+//! Deliberately absent: wire formats.
+
+mod answer;
+mod check;
+mod info;
+mod pipeline;
+
+pub use info::{ModelInfo, ModelState, ServerInfo};
+pub use pipeline::{Pipeline, Settings};

@@ -1,0 +1,21 @@
+//! The words that cross rooms: names, tensors, requests, answers, errors.
+//!
+//! Deliberately absent: clocks that tick, async, candle, tonic. Everything here is plain data with checked constructors.
+
+mod dtype;
+mod error;
+mod id;
+mod request;
+mod score;
+mod shape;
+mod signature;
+mod tensor;
+
+pub use dtype::DataType;
+pub use error::{Error, Kind, Reason, printable};
+pub use id::{ModelName, Version};
+pub use request::{BatchReport, InferAnswer, InferRequest, NamedTensor, Release, Wishes};
+pub use score::{ClassScore, Scores};
+pub use shape::Shape;
+pub use signature::{Signature, TensorSpec};
+pub use tensor::Tensor;

@@ -1,0 +1,43 @@
+//! What a model takes and gives: names, element types and the shape of one row.
+
+use super::DataType;
+
+/// One input or output of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name on the wire.
+    pub name: String,
+    /// Element type.
+    pub dtype: DataType,
+    /// Dimensions of one row (without the batch); `None` is free.
+    pub row: Vec<Option<usize>>,
+}
+
+impl TensorSpec {
+    /// Does a row of this shape fit?
+    pub fn takes(&self, row: &[usize]) -> bool {
+        let fits = |(free, dim): (&Option<usize>, &usize)| free.is_none_or(|size| size == *dim);
+        self.row.len() == row.len() && self.row.iter().zip(row).all(fits)
+    }
+
+    /// Dimensions as metadata shows them: the batch first, `-1` for what is free.
+    pub fn wire_shape(&self) -> Vec<i64> {
+        let size = |dim: &Option<usize>| dim.and_then(|dim| i64::try_from(dim).ok()).unwrap_or(-1);
+        std::iter::once(-1).chain(self.row.iter().map(size)).collect()
+    }
+
+    /// The shape as errors show it, such as `[-1,30]`.
+    pub fn shape_text(&self) -> String {
+        let dims: Vec<String> = self.wire_shape().iter().map(i64::to_string).collect();
+        format!("[{}]", dims.join(","))
+    }
+}
+
+/// Inputs and outputs of a model, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// What it takes.
+    pub inputs: Vec<TensorSpec>,
+    /// What it gives.
+    pub outputs: Vec<TensorSpec>,
+}

@@ -1,0 +1,231 @@
+#!/usr/bin/env bash
+# Runs every check and test of the repository, cheap ones first, and stops at the first that fails.
+#
+#   tests/all.sh                 every step
+#   tests/all.sh STEP...         only these, in this order
+#   tests/all.sh --list          names the steps
+#
+# Needs a Rust toolchain, a C compiler and python3 with venv; fetches the rest (Python packages and tools from PyPI,
+# promtool from Debian) into a cache, where a second run finds it.
+#
+#   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
+#   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
+#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sconce
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} PYTHONDONTWRITEBYTECODE=1
+# A build that starts cold gains nothing from incremental files and pays for them in disk.
+if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
+cd "$root"
+mkdir -p "$cache"
+
+steps=(fmt shell docker deny clippy doc test build demo triton kserve export)
+
+about() {
+    case $1 in
+        fmt) echo "Rust is formatted" ;;
+        shell) echo "shell scripts pass shellcheck" ;;
+        docker) echo "the Dockerfile passes hadolint" ;;
+        deny) echo "dependencies: licences, sources, bans" ;;
+        clippy) echo "Rust passes clippy" ;;
+        doc) echo "the documentation builds without warnings" ;;
+        test) echo "Rust tests" ;;
+        build) echo "release build" ;;
+        demo) echo "the demo's accuracies are the committed ones" ;;
+        triton) echo "tritonclient, health, reflection, deadlines, metrics against the real server" ;;
+        kserve) echo "the kserve client against the real server" ;;
+        export) echo "models exported from torch as the documents tell, and the shipped ones against torch" ;;
+        *) return 1 ;;
+    esac
+}
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+say() { printf '%s\n' "$*" >&2; }
+
+# cached PLACE COMMAND...: makes the folder PLACE by `COMMAND... PART`, unless it is there. PART gets its name only once
+# it is whole: a broken set-up is never used again, and two runs at once do not meet.
+cached() {
+    local place=$1 part
+    shift
+    if [[ -d $place ]]; then return; fi
+    part=$(mktemp -d "$place.part.XXXXXX")
+    if ! "$@" "$part"; then
+        rm -rf "$part"
+        say "set-up failed: $*"
+        return 1
+    fi
+    mv -T "$part" "$place" 2>/dev/null || rm -rf "$part"
+}
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n "$@"
+    else
+        say "needs root: $*"
+        return 1
+    fi
+}
+
+# venv REQUIREMENTS: prints the Python of a virtual environment that holds exactly these packages.
+venv() {
+    local place
+    place=$cache/venv-$(sha256sum "$1" | cut -d' ' -f1)
+    cached "$place" make_venv "$1"
+    echo "$place/bin/python"
+}
+
+make_venv() {
+    # Debian ships `venv` without the part that installs pip; python3-venv brings it.
+    if ! python3 -m venv "$2" >&2; then
+        as_root apt-get install -y -qq python3-venv >&2 || as_root apt-get update -qq >&2
+        as_root apt-get install -y -qq python3-venv >&2 && python3 -m venv --clear "$2" >&2 || return 1
+    fi
+    "$2/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$1" >&2
+}
+
+# tool NAME: prints the path of a program from tests/python/requirements-tools.txt.
+tool() {
+    local python
+    python=$(venv tests/python/requirements-tools.txt)
+    echo "$(dirname "$python")/$1"
+}
+
+# Prints the path of promtool: the one on PATH, or Debian's, unpacked but not installed.
+promtool_path() {
+    command -v promtool && return
+    local place
+    place=$cache/promtool-$(uname -m)
+    cached "$place" make_promtool
+    echo "$place/usr/bin/promtool"
+}
+
+make_promtool() (
+    cd "$1" || return 1
+    apt-get download prometheus >&2 || { as_root apt-get update -qq >&2 && apt-get download prometheus >&2; } || return 1
+    dpkg -x prometheus_*.deb . && rm prometheus_*.deb && ./usr/bin/promtool --version >&2
+)
+
+# component NAME: a part of the Rust toolchain that minimal installations leave out.
+component() {
+    if ! cargo "${1#rust}" --version >/dev/null 2>&1; then rustup component add "$1" >&2; fi
+}
+
+# Prints the path of the server under test.
+server_path() {
+    if [[ -n ${SCONCE_BIN:-} ]]; then
+        echo "$SCONCE_BIN"
+    else
+        cargo build --release --locked --quiet >&2
+        echo "$CARGO_TARGET_DIR/release/sconce"
+    fi
+}
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+step_fmt() {
+    component rustfmt
+    cargo fmt --all --check
+}
+
+step_shell() {
+    local shellcheck
+    shellcheck=$(tool shellcheck)
+    find . -name '*.sh' -not -path './.git/*' -print0 | xargs -0 "$shellcheck" .ci/run
+}
+
+step_docker() {
+    local hadolint
+    hadolint=$(tool hadolint)
+    "$hadolint" Dockerfile
+}
+
+step_deny() {
+    local deny
+    deny=$(tool cargo-deny)
+    "$deny" --locked check --hide-inclusion-graph bans licenses sources
+}
+
+step_clippy() {
+    component clippy
+    cargo clippy --locked --all-targets -- -D warnings
+}
+
+step_doc() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+}
+
+step_test() { cargo test --locked; }
+
+step_build() { cargo build --release --locked; }
+
+step_demo() {
+    local server
+    server=$(server_path)
+    "$server" demo --once
+}
+
+# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN.
+against_server() {
+    local requirements=$1 server python
+    shift
+    server=$(server_path)
+    python=$(venv "tests/python/requirements-$requirements.txt")
+    SCONCE_BIN=$server "$python" -m pytest -p no:cacheprovider "$@"
+}
+
+step_triton() {
+    local promtool
+    promtool=$(promtool_path)
+    PROMTOOL=$promtool against_server triton tests/python \
+        --ignore tests/python/test_kserve.py --ignore tests/python/test_docs_export.py
+}
+
+# Apart from the others: kserve and tritonclient register the same protobuf names and cannot share a process.
+step_kserve() { against_server kserve tests/python/test_kserve.py; }
+
+# Apart because torch is large.
+step_export() {
+    local python
+    python=$(venv tests/python/requirements-export.txt)
+    "$python" models/train.py --check
+    against_server export tests/python/test_docs_export.py
+}
+
+# --- main -------------------------------------------------------------------------------------------------------------
+
+if [[ ${1:-} == --list ]]; then
+    for step in "${steps[@]}"; do printf '%-8s %s\n' "$step" "$(about "$step")"; done
+    exit
+fi
+if (($#)); then steps=("$@"); fi
+for step in "${steps[@]}"; do
+    about "$step" >/dev/null || { say "no step is called '$step'; tests/all.sh --list names them"; exit 2; }
+done
+
+report=()
+for step in "${steps[@]}"; do
+    printf '\n==> %s: %s\n' "$step" "$(about "$step")"
+    began=$SECONDS
+    # A subshell outside any condition: inside one, `set -e` would be off.
+    set +e
+    (set -e && "step_$step")
+    status=$?
+    set -e
+    took=$((SECONDS - began))
+    if ((status)); then
+        printf '\n==> %s FAILED after %d s (exit %d)\n' "$step" "$took" "$status"
+        exit 1
+    fi
+    printf '==> %s: ok, %d s\n' "$step" "$took"
+    report+=("$(printf '%-8s %5d s' "$step" "$took")")
+done
+
+printf '\nAll steps passed in %d s:\n' "$SECONDS"
+printf '  %s\n' "${report[@]}"

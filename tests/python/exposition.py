@@ -1,0 +1,27 @@
+"""Reads the metrics address."""
+
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def scrape(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/plain")
+        return answer.read().decode()
+
+
+def samples(text: str) -> dict:
+    """Every series: (name, labels as a frozenset of pairs) to value."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(series: dict, name: str, **labels: str) -> float:
+    """The sum of the series of this name that carry these labels."""
+    wanted = set(labels.items())
+    return sum(value for (own, pairs), value in series.items() if own == name and wanted <= pairs)

@@ -1,0 +1,124 @@
+"""gRPC spoken by hand over HTTP/2, for what a gRPC library does not show: whose status it was, and when it came."""
+
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@dataclass
+class Answer:
+    """What the server said on one stream."""
+
+    headers: dict = field(default_factory=dict)
+    trailers: dict = field(default_factory=dict)
+    body: bytes = b""
+    reset: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def status(self) -> int | None:
+        """The gRPC status, from the trailers or, where there is no body, from the headers."""
+        text = self.trailers.get("grpc-status", self.headers.get("grpc-status"))
+        return None if text is None else int(text)
+
+    @property
+    def message(self) -> str:
+        return self.trailers.get("grpc-message", self.headers.get("grpc-message", ""))
+
+
+class Connection:
+    """One HTTP/2 connection."""
+
+    def __init__(self, address: str, seconds_max: float = 30.0):
+        host, port = address.rsplit(":", 1)
+        self.authority = address
+        self.socket = socket.create_connection((host, int(port)), timeout=seconds_max)
+        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.http.initiate_connection()
+        self.answers: dict[int, Answer] = {}
+        self.began: dict[int, float] = {}
+        self.ended: set[int] = set()
+        self.goaway = False
+        self._flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, path: str, message: bytes, **headers: str) -> int:
+        """Sends one unary call and gives its stream; `grpc_timeout="50m"` becomes the header `grpc-timeout`."""
+        stream = self.http.get_next_available_stream_id()
+        fields = [
+            (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", self.authority),
+            ("te", "trailers"), ("content-type", "application/grpc"),
+        ]
+        fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
+        self.http.send_headers(stream, fields)
+        frame = struct.pack(">BI", 0, len(message)) + message
+        self.answers[stream], self.began[stream] = Answer(), time.monotonic()
+        while frame:
+            room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, len(frame))
+            if room == 0:
+                self._flush()
+                self._receive()
+                continue
+            self.http.send_data(stream, frame[:room])
+            frame = frame[room:]
+        self.http.end_stream(stream)
+        self._flush()
+        return stream
+
+    def cancel(self, stream: int) -> None:
+        """Resets a stream, as a client does that no longer wants the answer."""
+        self.http.reset_stream(stream, error_code=8)
+        self._flush()
+
+    def wait(self, stream: int) -> Answer:
+        """The whole answer on a stream."""
+        while stream not in self.ended:
+            self._receive()
+        return self.answers[stream]
+
+    def call(self, path: str, message: bytes, **headers: str) -> Answer:
+        return self.wait(self.send(path, message, **headers))
+
+    def _flush(self) -> None:
+        self.socket.sendall(self.http.data_to_send())
+
+    def _receive(self) -> None:
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        for event in self.http.receive_data(data):
+            self._take(event)
+        self._flush()
+
+    def _take(self, event) -> None:
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self.goaway = True
+        stream = getattr(event, "stream_id", None)
+        answer = self.answers.get(stream)
+        if answer is None:
+            return
+        if isinstance(event, h2.events.ResponseReceived):
+            answer.headers = dict(event.headers)
+        elif isinstance(event, h2.events.TrailersReceived):
+            answer.trailers = dict(event.headers)
+        elif isinstance(event, h2.events.DataReceived):
+            answer.body += event.data
+            self.http.acknowledge_received_data(event.flow_controlled_length, stream)
+        elif isinstance(event, h2.events.StreamReset):
+            answer.reset = event.error_code
+        if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+            answer.seconds = time.monotonic() - self.began[stream]
+            self.ended.add(stream)

@@ -1,0 +1,66 @@
+"""Writes model repositories for the tests, in the layout that users have."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+DTYPES = (
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64", "BYTES",
+)
+
+
+def write_identity(repository: Path, model: str, tensors, version: int = 1, settings: str = "") -> Path:
+    """A model that gives back what it gets. `tensors`: (dtype, dims of one row) each; INPUT0 becomes OUTPUT0, …"""
+    folder = repository / model / str(version)
+    folder.mkdir(parents=True)
+    tables = [
+        f'[[tensor]]\ninput = "INPUT{i}"\noutput = "OUTPUT{i}"\ndtype = "{dtype}"\ndims = {list(dims)}\n'
+        for i, (dtype, dims) in enumerate(tensors)
+    ]
+    (folder / "identity.toml").write_text("\n".join(tables))
+    if settings:
+        (repository / model / "model.toml").write_text(settings)
+    return folder
+
+
+def write_network(repository: Path, model: str, network: str, tensors: dict, settings: str = "") -> Path:
+    """A declared network and its weights."""
+    folder = repository / model / "1"
+    folder.mkdir(parents=True)
+    (folder / "network.toml").write_text(network)
+    write_safetensors(folder / "model.safetensors", tensors)
+    if settings:
+        (repository / model / "model.toml").write_text(settings)
+    return folder
+
+
+def write_safetensors(path: Path, tensors: dict) -> None:
+    """FP32 only, which is all that these tests need."""
+    header, data = {}, b""
+    for name, array in tensors.items():
+        raw = np.ascontiguousarray(array, dtype="<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+SLOW_SIDE = 64
+
+
+def write_slow(repository: Path, model: str = "slow", layers: int = 4, channels: int = 64, settings: str = "") -> Path:
+    """A network that takes about a tenth of a second for each row: much arithmetic on little data.
+
+    It takes `image` [1, 64, 64] and gives `features` [channels].
+    """
+    network = ['[input]\nname = "image"\ndims = [1, 64, 64]\n', '[output]\nname = "features"\nscores = "none"\n']
+    tensors = {}
+    for i in range(layers):
+        network.append('[[layer]]\ntype = "conv2d"\npadding = 1\n')
+        tensors[f"{i}.weight"] = np.full((channels, 1 if i == 0 else channels, 3, 3), 0.001, dtype=np.float32)
+    network.append('[[layer]]\ntype = "global_pool"\nkind = "average"\n')
+    return write_network(
+        repository, model, "\n".join(network), tensors, settings or 'max_batch_size = 1\n[warmup]\ntime_max = "3s"\n'
+    )

@@ -1,0 +1,31 @@
+"""Short forms of tritonclient for the tests."""
+
+import ml_dtypes
+import numpy as np
+import tritonclient.grpc as grpcclient
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import np_to_triton_dtype
+
+# The types that numpy has by itself; BF16 is ml_dtypes', BYTES are objects.
+NUMPY = {
+    "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64, "INT8": np.int8,
+    "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
+    "BF16": ml_dtypes.bfloat16,
+}
+
+
+def infer_input(name: str, array: np.ndarray, dtype: str | None = None):
+    """An input tensor of this array, under the datatype that it has by itself."""
+    tensor = grpcclient.InferInput(name, list(array.shape), dtype or np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def raw_request(model: str, *inputs, **fields) -> service_pb2.ModelInferRequest:
+    """A request of (name, datatype, shape, bytes) each, with nothing checked."""
+    request = service_pb2.ModelInferRequest(model_name=model, **fields)
+    for name, dtype, shape, raw in inputs:
+        request.inputs.add(name=name, datatype=dtype, shape=shape)
+        if raw is not None:
+            request.raw_input_contents.append(raw)
+    return request
