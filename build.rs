@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells build scripts by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(["proto/inference.proto"], ["proto"])?;

@@ -1,21 +1,35 @@
 //! Metrics and health over HTTP, on a port of their own: `/metrics`, `/health/live`, `/health/ready`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use crate::net::{self, Protocol};
 use crate::serve::Pipeline;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 
+/// Metrics and health on `listener`: serves until `stop`, and ends when its connections have.
+pub async fn serve(pipeline: Arc<Pipeline>, listener: TcpListener, limits: net::Limits, stop: CancellationToken) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        std::future::ready(Ok::<_, Infallible>(answer(&pipeline, &request)))
+    });
+    net::serve(listener, Protocol::Http1, service, limits, stop).await;
+}
+
 /// Answers one request; `GET` and `HEAD` only.
-pub fn answer<B>(pipeline: &Arc<Pipeline>, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(pipeline: &Arc<Pipeline>, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "expected GET or HEAD\n".to_owned());
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -6,13 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use http::Request;
-use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tracing::info;
 
 use super::tasks::Tasks;
@@ -20,7 +16,7 @@ use crate::api::{admin, grpc};
 use crate::config::Config;
 use crate::device::Cores;
 use crate::monitor::{self, Monitor, ServerGauge};
-use crate::net::{self, Protocol};
+use crate::net;
 use crate::registry::{Registry, RegistrySource, Spawn};
 use crate::serve::{self, Pipeline};
 
@@ -50,7 +46,8 @@ impl Server {
         let (stop_grpc, stop_metrics) = (CancellationToken::new(), CancellationToken::new());
         let failed = load_in_background(&pipeline, sources);
         let grpc_ended = listen_grpc(&pipeline, &config, &tasks, grpc_listener, stop_grpc.clone())?;
-        listen_metrics(&pipeline, &config, &tasks, metrics_listener, stop_metrics.clone());
+        let admin = admin::serve(Arc::clone(&pipeline), metrics_listener, limits(&config), stop_metrics.clone());
+        tasks.spawn("metrics", admin);
         Ok(Self { pipeline, tasks, config, grpc, metrics, stop_grpc, stop_metrics, grpc_ended, failed })
     }
 
@@ -87,7 +84,6 @@ impl Server {
             let _ended = self.grpc_ended.wait_for(|ended| *ended).await;
             self.pipeline.registry().drain();
             self.stop_metrics.cancel();
-            self.tasks.stop();
             self.tasks.join().await;
         };
         tokio::select! {
@@ -144,32 +140,14 @@ fn listen_grpc(
     stop: CancellationToken,
 ) -> anyhow::Result<watch::Receiver<bool>> {
     let settings = grpc::Settings { message_bytes_max: config.limits.message_bytes_max.get() };
-    let (door, keep_health) = grpc::door(pipeline, settings).context("read the protocol's definition")?;
-    let service = door.map_request(|request: Request<Incoming>| request.map(tonic::body::Body::new));
-    let service = TowerToHyperService::new(service);
-    tasks.spawn_until_stop("health", keep_health);
+    let serve = grpc::serve(pipeline, settings, listener, limits(config), stop);
+    let serve = serve.context("read the protocol's definition")?;
     let (tell, ended) = watch::channel(false);
-    let serve = net::serve(listener, Protocol::Http2, service, limits(config), stop);
     tasks.spawn("grpc", async move {
         serve.await;
         tell.send_replace(true);
     });
     Ok(ended)
-}
-
-fn listen_metrics(
-    pipeline: &Arc<Pipeline>,
-    config: &Config,
-    tasks: &Tasks,
-    listener: TcpListener,
-    stop: CancellationToken,
-) {
-    let pipeline = Arc::clone(pipeline);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let answer = admin::answer(&pipeline, &request);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
-    });
-    tasks.spawn("metrics", net::serve(listener, Protocol::Http1, service, limits(config), stop));
 }
 
 fn limits(config: &Config) -> net::Limits {

@@ -4,21 +4,21 @@ use tokio::time::{Duration, Instant};
 
 /// Rows that wait together. `T` is whatever the owner needs back; the policy never looks at it.
 #[derive(Clone, Debug)]
-pub struct Item<T> {
+pub(super) struct Item<T> {
     /// Unique and growing: later arrivals have larger ones.
-    pub id: u64,
+    pub(super) id: u64,
     /// Number of rows, at least 1 and at most [`Limits::batch_rows_max`].
-    pub rows: usize,
+    pub(super) rows: usize,
     /// What may share a batch: items of another group never do.
-    pub group: u64,
+    pub(super) group: u64,
     /// Priority level, 0 the most urgent.
-    pub level: usize,
+    pub(super) level: usize,
     /// When it arrived.
-    pub arrived: Instant,
+    pub(super) arrived: Instant,
     /// When its answer stops being wanted.
-    pub deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// The owner's own.
-    pub payload: T,
+    pub(super) payload: T,
 }
 
 /// Bounds of a model's queue and batches.

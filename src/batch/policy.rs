@@ -27,18 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A released batch: one group, in the order in which rows are joined.
 #[derive(Debug)]
-pub struct Batch<T> {
+pub(super) struct Batch<T> {
     /// At least one item.
-    pub items: Vec<Item<T>>,
+    pub(super) items: Vec<Item<T>>,
     /// Sum of the items' rows.
-    pub rows: usize,
+    pub(super) rows: usize,
     /// Why it was released now.
-    pub release: Release,
+    pub(super) release: Release,
 }
 
 /// What to do when the device is free.
 #[derive(Debug)]
-pub enum Next<T> {
+pub(super) enum Next<T> {
     /// Run this batch.
     Run(Batch<T>),
     /// Ask again at this time, or when something arrives.
@@ -49,7 +49,7 @@ pub enum Next<T> {
 
 /// Why rows may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// So many rows wait, and no more may.
     Full {
         /// Rows that wait.
@@ -80,7 +80,7 @@ struct Line<T> {
 
 /// What waits for one model, and the rule by which it is released.
 #[derive(Debug)]
-pub struct Policy<T> {
+pub(super) struct Policy<T> {
     limits: Limits,
     /// Not empty, each; few: one for each level and each group that is present.
     lines: Vec<Line<T>>,
@@ -96,7 +96,7 @@ pub struct Policy<T> {
 
 impl<T> Policy<T> {
     /// An empty queue that has learned nothing.
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             lines: Vec::new(),
@@ -110,22 +110,28 @@ impl<T> Policy<T> {
     }
 
     /// Rows that wait.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Arrival of the item that has waited longest.
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         self.lines.iter().filter_map(Line::first).map(|item| item.arrived).min()
     }
 
     /// When [`Policy::sweep`] should be called next: no item expires before.
-    pub fn next_expiry(&self) -> Option<Instant> {
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.deadline_floor
     }
 
     /// May `rows` more rows wait, whose answer is wanted until `deadline`?
-    pub fn admit(&self, rows: usize, level: usize, deadline: Option<Instant>, now: Instant) -> Result<(), Refusal> {
+    pub(super) fn admit(
+        &self,
+        rows: usize,
+        level: usize,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         if self.rows.saturating_add(rows) > self.limits.queue_rows_max {
             return Err(Refusal::Full { waiting: self.rows });
         }
@@ -139,7 +145,7 @@ impl<T> Policy<T> {
     }
 
     /// Lets an item wait. The caller has asked [`Policy::admit`] under the same lock.
-    pub fn push(&mut self, item: Item<T>) {
+    pub(super) fn push(&mut self, item: Item<T>) {
         self.note_arrival(item.arrived);
         self.rows += item.rows;
         self.deadline_floor = earliest(self.deadline_floor, item.deadline);
@@ -155,7 +161,7 @@ impl<T> Policy<T> {
     }
 
     /// Takes an item back whose answer is no longer wanted; `None` if it has left already.
-    pub fn withdraw(&mut self, id: u64, group: u64, level: usize) -> Option<Item<T>> {
+    pub(super) fn withdraw(&mut self, id: u64, group: u64, level: usize) -> Option<Item<T>> {
         let at = self.lines.iter().position(|line| line.group == group && line.level == level)?;
         let line = self.lines.get_mut(at)?;
         let position = line.items.binary_search_by_key(&id, |item| item.id).ok()?;
@@ -167,7 +173,7 @@ impl<T> Policy<T> {
     }
 
     /// Takes out what has expired. Cheap when nothing has.
-    pub fn sweep(&mut self, now: Instant) -> Vec<Item<T>> {
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<Item<T>> {
         if self.deadline_floor.is_none_or(|floor| floor > now) {
             return Vec::new();
         }
@@ -190,7 +196,7 @@ impl<T> Policy<T> {
     }
 
     /// What the free device should do. Call [`Policy::sweep`] first: what has expired must not run.
-    pub fn next(&mut self, now: Instant, draining: bool) -> Next<T> {
+    pub(super) fn next(&mut self, now: Instant, draining: bool) -> Next<T> {
         let Some(head) = self.head(now) else { return Next::Empty };
         let (cap, limit) = self.cap(&head, now);
         if head.waiting < cap && !draining {
@@ -209,18 +215,18 @@ impl<T> Policy<T> {
     }
 
     /// A batch of `rows` took so long; the device is free again.
-    pub fn learn(&mut self, rows: usize, took: Duration) {
+    pub(super) fn learn(&mut self, rows: usize, took: Duration) {
         self.busy_until = None;
         self.cost.learn(u32::try_from(rows).unwrap_or(u32::MAX), took);
     }
 
     /// A batch failed: the device is free again, and nothing was learned.
-    pub fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.busy_until = None;
     }
 
     /// Learned cost of a batch; `None` until enough batches ran.
-    pub fn predict(&self, rows: usize) -> Option<Duration> {
+    pub(super) fn predict(&self, rows: usize) -> Option<Duration> {
         self.cost.predict(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 

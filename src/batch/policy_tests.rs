@@ -230,9 +230,10 @@ impl World {
             assert_eq!((known.rows, known.level, known.group), (item.rows, item.level, item.group));
         }
         for item in &batch.items {
-            let skipped = self.waiting.values().find(|other| {
-                (other.group, other.level) == (item.group, item.level) && other.id < item.id
-            });
+            let skipped = self
+                .waiting
+                .values()
+                .find(|other| (other.group, other.level) == (item.group, item.level) && other.id < item.id);
             assert!(skipped.is_none(), "FIFO within a priority: {skipped:?} before {item:?}");
         }
         self.count_overtaking(limits);

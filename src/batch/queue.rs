@@ -184,7 +184,8 @@ impl Queue {
                 Error::new(Reason::QueueFull, detail).retry_after(Duration::from_millis(100))
             }
             Refusal::TooLate { wait, left } => {
-                let detail = format!("predicted wait of {} ms exceeds the {} ms left", wait.as_millis(), left.as_millis());
+                let detail =
+                    format!("predicted wait of {} ms exceeds the {} ms left", wait.as_millis(), left.as_millis());
                 Error::new(Reason::PredictedWait, detail).retry_after(*wait)
             }
             Refusal::Expired => Error::new(Reason::Deadline, "the deadline passed before the request was queued"),
@@ -273,7 +274,7 @@ fn cut(inputs: Vec<Tensor>, rows: usize, rows_max: usize) -> Result<Cut, Error> 
         return Ok(SmallVec::from_iter([(inputs, rows)]));
     }
     let mut counts = vec![rows_max; rows / rows_max];
-    counts.extend((rows % rows_max != 0).then_some(rows % rows_max));
+    counts.extend((!rows.is_multiple_of(rows_max)).then_some(rows % rows_max));
     let mut parts: Cut = counts.iter().map(|count| (Vec::with_capacity(inputs.len()), *count)).collect();
     for input in &inputs {
         let pieces = input.split(&counts).ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;

@@ -1,4 +1,5 @@
 //! Queue and worker over a fake device: who gets which rows, and who is blamed.
+#![expect(clippy::disallowed_methods, reason = "tests start tasks and block device threads")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,6 +19,7 @@ pub struct Environment {
 
 impl Environment {
     /// Takes the process's own.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
     pub fn take() -> Self {
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()

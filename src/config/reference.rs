@@ -99,6 +99,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "asks whether to rewrite the page")]
     fn settings_page() {
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(PAGE, reference()).expect("write docs/settings.md");

@@ -3,6 +3,7 @@
 mod resolve;
 mod row;
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "the numbers of tests are small, and equal or not")]
 mod tests;
 
 pub use resolve::Declared;

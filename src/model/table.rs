@@ -1,5 +1,8 @@
 //! The kinds of models that can be loaded, and which kind a version is.
 
+#[cfg(test)]
+mod tests;
+
 use candle_core::Device;
 
 use super::arch::{identity, network};
@@ -57,8 +60,7 @@ fn unknown(files: &Files) -> LoadError {
     if let Some(name) = names.iter().find(|name| pickle::is_suspect(name)) {
         return LoadError::new(name, pickle::refusal("usually a pickle"));
     }
-    let markers: Vec<String> =
-        ARCHITECTURES.iter().map(|known| format!("{} ({})", known.marker, known.name)).collect();
+    let markers: Vec<String> = ARCHITECTURES.iter().map(|known| format!("{} ({})", known.marker, known.name)).collect();
     let there = if names.is_empty() { "no files".to_owned() } else { names.join(", ") };
     let markers = markers.join(" or ");
     LoadError::new("version", format!("unknown kind of model: expected {markers}, found {there}"))

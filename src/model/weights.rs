@@ -1,5 +1,8 @@
 //! Weights from safetensors: every claim of the header is checked before anything is allocated by it.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,7 +147,9 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
 
 fn explain(error: &SafeTensorError) -> String {
     match error {
-        SafeTensorError::MetadataIncompleteBuffer => "cut short or too long: the tensors do not fill the file".to_owned(),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "cut short or too long: the tensors do not fill the file".to_owned()
+        }
         SafeTensorError::InvalidOffset(name) => {
             format!("tensor \"{name}\": its bytes overlap another tensor's or leave a hole")
         }

@@ -63,13 +63,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves every connection until `stop`, then lets calls finish within the grace, and ends.
 ///
 /// Not cancel safe: dropping it resets every connection.
-pub async fn serve<S, B>(
-    listener: TcpListener,
-    protocol: Protocol,
-    service: S,
-    limits: Limits,
-    stop: CancellationToken,
-) where
+pub async fn serve<S, B>(listener: TcpListener, protocol: Protocol, service: S, limits: Limits, stop: CancellationToken)
+where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -47,9 +47,10 @@ impl RegistrySource for Directory {
 fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
     let name: ModelName = name.parse().map_err(|error| format!("{error}"))?;
     let file = folder.join(CONFIG);
-    let config = match file.exists() {
-        true => ModelConfig::open(&file).map_err(|problems| problems.to_string())?,
-        false => ModelConfig::default(),
+    let config = if file.exists() {
+        ModelConfig::open(&file).map_err(|problems| problems.to_string())?
+    } else {
+        ModelConfig::default()
     };
     let mut versions = Vec::new();
     for folder in folders(folder)? {
@@ -64,7 +65,8 @@ fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
 
 /// Does a folder look like a model: is there a version or a `model.toml`?
 fn is_model(folder: &Path) -> bool {
-    let numbered = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<Version>().is_ok());
+    let numbered =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<Version>().is_ok());
     folder.join(CONFIG).exists() || folders(folder).is_ok_and(|folders| folders.iter().any(numbered))
 }
 

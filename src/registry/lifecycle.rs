@@ -40,9 +40,10 @@ impl State {
             (Self::Loading, Event::Loaded) => Some(Self::Warming),
             (Self::Warming, Event::Warmed) => Some(Self::Ready),
             (Self::Loading | Self::Warming, Event::Broke) => Some(Self::Failed),
-            (Self::Loading | Self::Warming | Self::Failed, Event::Drain) => Some(Self::Retired),
             (Self::Ready, Event::Drain) => Some(Self::Draining),
-            (Self::Draining, Event::Emptied) => Some(Self::Retired),
+            (Self::Loading | Self::Warming | Self::Failed, Event::Drain) | (Self::Draining, Event::Emptied) => {
+                Some(Self::Retired)
+            }
             _ => None,
         }
     }

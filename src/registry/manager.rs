@@ -104,7 +104,13 @@ impl Registry {
             if let Err(error) = self.bring_up(&listing.name, version, files, &listing.config) {
                 error!(model = %listing.name, %version, %error, "load a model");
                 self.table.advance(&listing.name, version, Event::Broke, None);
-                self.monitor.model_loaded(listing.name.as_str(), Some(version), LoadResult::Failure, Duration::ZERO, Duration::ZERO);
+                self.monitor.model_loaded(
+                    listing.name.as_str(),
+                    Some(version),
+                    LoadResult::Failure,
+                    Duration::ZERO,
+                    Duration::ZERO,
+                );
                 failed += 1;
             }
             self.tell_change();
@@ -149,7 +155,12 @@ impl Registry {
     }
 
     /// Warms an executor up and gives it the place that suits what its batches cost.
-    fn device(&self, name: &ModelName, mut executor: LocalExecutor, config: &ModelConfig) -> Result<(Device, WarmUp), Error> {
+    fn device(
+        &self,
+        name: &ModelName,
+        mut executor: LocalExecutor,
+        config: &ModelConfig,
+    ) -> Result<(Device, WarmUp), Error> {
         let signature = executor.loaded().signature.clone();
         let rows_max = config.max_batch_size.get();
         let warmed = self.cores.install(|| warm_up(&mut executor, &signature, rows_max, config.warmup.time_max))?;

@@ -121,7 +121,8 @@ fn find<'a>(models: &'a Models, name: &str, version: &str) -> Result<(Version, &
     let unknown = || Error::new(Reason::NotFound, format!("model \"{name}\" is not known"));
     let model = models.get(name).ok_or_else(unknown)?;
     if version.is_empty() {
-        let broken = || Error::new(Reason::NotReady, format!("model \"{name}\" failed to load, the server's log says why"));
+        let broken =
+            || Error::new(Reason::NotReady, format!("model \"{name}\" failed to load, the server's log says why"));
         return model.default_version().map(|(version, entry)| (*version, entry)).ok_or_else(broken);
     }
     let number: Version = version.parse()?;

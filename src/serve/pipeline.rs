@@ -86,7 +86,13 @@ impl Pipeline {
         journey.expires(Some(until));
         let now = Instant::now();
         journey.decoded(now);
-        let job = Job { inputs: checked.inputs, rows: checked.rows, level: checked.level, deadline: Some(until), arrived: now };
+        let job = Job {
+            inputs: checked.inputs,
+            rows: checked.rows,
+            level: checked.level,
+            deadline: Some(until),
+            arrived: now,
+        };
         let ticket = deployment.queue.submit(job)?;
         let answered = match tokio::time::timeout_at(until, ticket.answer()).await {
             Ok(answered) => answered?,

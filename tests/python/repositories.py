@@ -50,8 +50,8 @@ def write_safetensors(path: Path, tensors: dict) -> None:
 SLOW_SIDE = 64
 
 
-def write_slow(repository: Path, model: str = "slow", layers: int = 4, channels: int = 64, settings: str = "") -> Path:
-    """A network that takes about a tenth of a second for each row: much arithmetic on little data.
+def write_slow(repository: Path, model: str = "slow", layers: int = 8, channels: int = 128, settings: str = "") -> Path:
+    """A network that takes some tenths of a second for each row: much arithmetic on little data.
 
     It takes `image` [1, 64, 64] and gives `features` [channels].
     """

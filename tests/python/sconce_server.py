@@ -50,7 +50,8 @@ class SconceServer:
         if SHUTDOWN_DELAY not in extra_args:
             # By default the server goes on accepting for some seconds after SIGTERM, for load balancers.
             self.command += [SHUTDOWN_DELAY, "0s"]
-        self.env = {**os.environ, **(env or {})}
+        # The server refuses variables that look like settings of its own and are none.
+        self.env = {name: value for name, value in os.environ.items() if name != "SCONCE_BIN"} | (env or {})
         self.ready_seconds = ready_seconds
         self.stop_seconds = stop_seconds
         self.grpc = ""

@@ -34,30 +34,17 @@ def values(dtype: str) -> np.ndarray:
     return np.array(SPECIAL, dtype=kind).reshape(2, 4)
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in NUMPY if dtype != "BF16"])
+@pytest.mark.parametrize("dtype", NUMPY)
 def test_raw(client, dtype):
     sent = values(dtype)
     result = client.infer(f"identity_{dtype.lower()}", [infer_input("INPUT0", sent)])
-    assert result.get_output("OUTPUT0").datatype == dtype
-    came = result.as_numpy("OUTPUT0")
-    assert came.dtype == sent.dtype and came.shape == sent.shape
+    output = result.get_output("OUTPUT0")
+    assert output.datatype == dtype and list(output.shape) == list(sent.shape)
     # By bytes: NaN and the sign of zero count.
-    assert came.tobytes() == sent.tobytes()
-
-
-def test_raw_bf16_by_bytes(stub):
-    sent = values("BF16")
-    response = stub.ModelInfer(raw_request("identity_bf16", ("INPUT0", "BF16", sent.shape, sent.tobytes())))
-    assert response.outputs[0].datatype == "BF16"
-    assert list(response.outputs[0].shape) == [2, 4]
-    assert response.raw_output_contents[0] == sent.tobytes()
-
-
-def test_bf16_as_tritonclient_sends_it(client):
-    # The client cuts FP32 to BF16 itself, and widens what comes back.
-    sent = np.array([[1.0, -2.5, 0.15625]], dtype=np.float32)
-    result = client.infer("identity_bf16", [infer_input("INPUT0", sent, "BF16")])
-    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), sent)
+    assert result.get_response().raw_output_contents[0] == sent.tobytes()
+    # numpy cannot compare bfloat16's NaN; single precision holds all that it does.
+    kind = np.float32 if dtype == "BF16" else sent.dtype
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT0").astype(kind), sent.astype(kind))
 
 
 TYPED = {

@@ -71,7 +71,7 @@ def test_accepted_requests_are_answered_before_the_end(slow_models):
             rest = [answers.get(timeout=30) for _ in range(calls - 1)]
         for result, error in [first, *rest]:
             assert error is None
-            assert result.as_numpy("features").shape == (1, 64)
+            assert result.as_numpy("features").shape == (1, 128)
         assert wait_for_exit(server) == 0
 
 
@@ -153,7 +153,18 @@ def test_an_open_watch_does_not_hold_the_server_up(identity_models):
 def test_idle_connections_do_not_hold_the_server_up(identity_models):
     with SconceServer([identity_models], "--shutdown-delay", "0s") as server:
         host, port = server.grpc.rsplit(":", 1)
-        with socket.create_connection((host, int(port))), Connection(server.grpc) as connection:
+        # One that never said a word, and one of a client that has nothing to ask.
+        with socket.create_connection((host, int(port))), grpcclient.InferenceServerClient(server.grpc) as client:
+            assert client.is_server_live()
+            began = time.monotonic()
+            os.kill(server.pid, signal.SIGTERM)
+            assert wait_for_exit(server) == 0
+            assert time.monotonic() - began < 5
+
+
+def test_a_client_that_has_stopped_reading_holds_no_longer_than_the_grace(identity_models):
+    with SconceServer([identity_models], "--shutdown-delay", "0s", "--shutdown-grace", "2s") as server:
+        with Connection(server.grpc) as connection:
             connection.call("/inference.GRPCInferenceService/ServerLive", b"")
             began = time.monotonic()
             os.kill(server.pid, signal.SIGTERM)

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from sconce_server import SconceServer
 from triton_calls import infer_input, raw_request
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
@@ -325,3 +326,12 @@ def test_good_requests_go_on_after_bad_ones(client):
     for _ in range(20):
         refused(client.infer, "nobody", pair_inputs())
     np.testing.assert_array_equal(client.infer("pair", pair_inputs()).as_numpy("OUTPUT0"), pair()[0])
+
+
+def test_a_message_over_the_limit_is_told_the_limit(identity_models):
+    with SconceServer([identity_models], "--limits-message-bytes-max", "1MiB") as small:
+        with grpcclient.InferenceServerClient(small.grpc) as client:
+            status, text = refused(client.infer, "pair", pair_inputs(30_000))
+            assert status == "RESOURCE_EXHAUSTED"
+            assert str(1 << 20) in text
+            client.infer("pair", pair_inputs())

@@ -54,7 +54,9 @@ fn inputs(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<NamedTen
     }
     if raw.len() != inputs.len() {
         let (expected, got) = (inputs.len(), raw.len());
-        return Err(Error::invalid(format!("raw_input_contents: expected {expected} entries, one an input, got {got}")));
+        return Err(Error::invalid(format!(
+            "raw_input_contents: expected {expected} entries, one an input, got {got}"
+        )));
     }
     inputs.into_iter().zip(raw).map(|(input, data)| raw_input(input, data)).collect()
 }
@@ -71,7 +73,8 @@ fn raw_input(input: InferInputTensor, data: Bytes) -> Result<NamedTensor, Error>
 fn typed_input(input: InferInputTensor) -> Result<NamedTensor, Error> {
     let (dtype, shape) = kind(&input)?;
     let contents = input.contents.unwrap_or_default();
-    let data = typed_contents(dtype, contents).map_err(|text| Error::invalid(format!("input \"{}\": {text}", input.name)))?;
+    let data =
+        typed_contents(dtype, &contents).map_err(|text| Error::invalid(format!("input \"{}\": {text}", input.name)))?;
     tensor(input.name, dtype, shape, data)
 }
 
@@ -103,9 +106,9 @@ fn tensor(name: String, dtype: DataType, shape: Shape, data: Bytes) -> Result<Na
 }
 
 /// Typed contents as raw ones. Errors: contents of another field than the element type's, or values out of its range.
-fn typed_contents(dtype: DataType, contents: InferTensorContents) -> Result<Bytes, String> {
+fn typed_contents(dtype: DataType, contents: &InferTensorContents) -> Result<Bytes, String> {
     let field = field_of(dtype).ok_or_else(|| format!("{dtype} has no typed contents, expected raw_input_contents"))?;
-    for (name, len) in lengths(&contents) {
+    for (name, len) in lengths(contents) {
         if len > 0 && name != field {
             return Err(format!("{dtype} is carried by {field}, got {name}"));
         }
@@ -162,7 +165,8 @@ fn narrow<Wide: Copy + std::fmt::Display, Narrow: TryFrom<Wide>, const WIDTH: us
 ) -> Result<BytesMut, String> {
     let mut out = BytesMut::with_capacity(values.len() * WIDTH);
     for (position, value) in values.iter().enumerate() {
-        let narrow = Narrow::try_from(*value).map_err(|_| format!("element {position}: {value} is out of {dtype}'s range"))?;
+        let narrow =
+            Narrow::try_from(*value).map_err(|_| format!("element {position}: {value} is out of {dtype}'s range"))?;
         out.put_slice(&write(narrow));
     }
     Ok(out)
@@ -190,7 +194,9 @@ fn wanted_output(output: InferRequestedOutputTensor) -> Result<String, Error> {
 fn no_shared_memory(parameters: &HashMap<String, InferParameter>, role: &str, name: &str) -> Result<(), Error> {
     if parameters.len() > PARAMETERS_MAX {
         let got = parameters.len();
-        return Err(Error::invalid(format!("{role} \"{name}\": expected at most {PARAMETERS_MAX} parameters, got {got}")));
+        return Err(Error::invalid(format!(
+            "{role} \"{name}\": expected at most {PARAMETERS_MAX} parameters, got {got}"
+        )));
     }
     if parameters.contains_key("shared_memory_region") {
         return Err(Error::new(Reason::Unsupported, format!("{role} \"{name}\": shared memory is not supported")));

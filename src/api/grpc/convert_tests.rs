@@ -34,14 +34,26 @@ fn typed_contents_become_raw_ones() {
         ("INT8", contents(|typed| typed.int_contents = vec![-1, 2]), &[255, 2]),
         ("INT16", contents(|typed| typed.int_contents = vec![-1, 2]), &[255, 255, 2, 0]),
         ("INT32", contents(|typed| typed.int_contents = vec![-1, 2]), &[255, 255, 255, 255, 2, 0, 0, 0]),
-        ("INT64", contents(|typed| typed.int64_contents = vec![1, 2]), &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]),
+        (
+            "INT64",
+            contents(|typed| typed.int64_contents = vec![1, 2]),
+            &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+        ),
         ("UINT8", contents(|typed| typed.uint_contents = vec![255, 2]), &[255, 2]),
         ("UINT16", contents(|typed| typed.uint_contents = vec![258, 2]), &[2, 1, 2, 0]),
         ("UINT32", contents(|typed| typed.uint_contents = vec![1, 2]), &[1, 0, 0, 0, 2, 0, 0, 0]),
-        ("UINT64", contents(|typed| typed.uint64_contents = vec![1, 2]), &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]),
+        (
+            "UINT64",
+            contents(|typed| typed.uint64_contents = vec![1, 2]),
+            &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+        ),
         ("FP32", contents(|typed| typed.fp32_contents = vec![1.0, 0.0]), &[0, 0, 128, 63, 0, 0, 0, 0]),
         ("FP64", contents(|typed| typed.fp64_contents = vec![0.0, 0.0]), &[0; 16]),
-        ("BYTES", contents(|typed| typed.bytes_contents = vec![b"ab".to_vec(), Vec::new()]), &[2, 0, 0, 0, 97, 98, 0, 0, 0, 0]),
+        (
+            "BYTES",
+            contents(|typed| typed.bytes_contents = vec![b"ab".to_vec(), Vec::new()]),
+            &[2, 0, 0, 0, 97, 98, 0, 0, 0, 0],
+        ),
     ];
     for (dtype, contents, raw) in cases {
         let typed = request(message(input(dtype, &[2, 1], contents), &[])).expect(dtype);
@@ -55,15 +67,33 @@ fn typed_contents_become_raw_ones() {
 fn what_is_wrong_is_named() {
     let ints = |values: &[i32]| Some(InferTensorContents { int_contents: values.to_vec(), ..Default::default() });
     let cases = [
-        (message(input("FLOAT", &[1], None), &[]), "input \"x\": expected a datatype of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, BF16, FP32, FP64, BYTES, got \"FLOAT\""),
+        (
+            message(input("FLOAT", &[1], None), &[]),
+            "input \"x\": expected a datatype of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, BF16, FP32, FP64, BYTES, got \"FLOAT\"",
+        ),
         (message(input("FP32", &[1, -1], None), &[&[]]), "input \"x\": expected dimensions of at least 0, got [1, -1]"),
         (message(input("FP32", &[1, 2], None), &[&[0; 4]]), "input \"x\": [1,2] of FP32 is 8 bytes, got 4"),
-        (message(input("FP32", &[1 << 40, 1 << 40], None), &[&[]]), "input \"x\": shape [1099511627776,1099511627776] has more elements than can be counted"),
+        (
+            message(input("FP32", &[1 << 40, 1 << 40], None), &[&[]]),
+            "input \"x\": shape [1099511627776,1099511627776] has more elements than can be counted",
+        ),
         (message(input("INT8", &[1], ints(&[300])), &[]), "input \"x\": element 0: 300 is out of INT8's range"),
-        (message(input("FP32", &[1], ints(&[3])), &[]), "input \"x\": FP32 is carried by fp32_contents, got int_contents"),
-        (message(input("FP16", &[1], ints(&[3])), &[]), "input \"x\": FP16 has no typed contents, expected raw_input_contents"),
-        (message(input("INT32", &[1], ints(&[3])), &[&[0; 4]]), "input \"x\": has both contents and raw_input_contents, expected one"),
-        (message(input("FP32", &[1], None), &[&[0; 4], &[0; 4]]), "raw_input_contents: expected 1 entries, one an input, got 2"),
+        (
+            message(input("FP32", &[1], ints(&[3])), &[]),
+            "input \"x\": FP32 is carried by fp32_contents, got int_contents",
+        ),
+        (
+            message(input("FP16", &[1], ints(&[3])), &[]),
+            "input \"x\": FP16 has no typed contents, expected raw_input_contents",
+        ),
+        (
+            message(input("INT32", &[1], ints(&[3])), &[&[0; 4]]),
+            "input \"x\": has both contents and raw_input_contents, expected one",
+        ),
+        (
+            message(input("FP32", &[1], None), &[&[0; 4], &[0; 4]]),
+            "raw_input_contents: expected 1 entries, one an input, got 2",
+        ),
     ];
     for (message, text) in cases {
         assert_eq!(refused(message), text);
@@ -73,8 +103,16 @@ fn what_is_wrong_is_named() {
 #[test]
 fn parameters_of_the_wrong_type_are_named() {
     for (name, choice, text) in [
-        ("timeout", ParameterChoice::StringParam("1s".to_owned()), "parameter \"timeout\": expected a whole number of at least 0, got string \"1s\""),
-        ("priority", ParameterChoice::Int64Param(-1), "parameter \"priority\": expected a whole number of at least 0, got -1"),
+        (
+            "timeout",
+            ParameterChoice::StringParam("1s".to_owned()),
+            "parameter \"timeout\": expected a whole number of at least 0, got string \"1s\"",
+        ),
+        (
+            "priority",
+            ParameterChoice::Int64Param(-1),
+            "parameter \"priority\": expected a whole number of at least 0, got -1",
+        ),
         ("confidence", ParameterChoice::Int64Param(1), "parameter \"confidence\": expected a boolean, got 1"),
         ("sequence_id", ParameterChoice::Int64Param(7), "parameter \"sequence_id\": sequences are not supported"),
     ] {

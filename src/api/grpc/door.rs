@@ -1,7 +1,7 @@
 //! The layer around every call: a deadline that is the server's own, and panics that become answers.
 //!
 //! tonic reports a passed deadline and a panic as CANCELLED, which tells clients that they cancelled. Here they are
-//! DEADLINE_EXCEEDED and INTERNAL.
+//! `DEADLINE_EXCEEDED` and `INTERNAL`.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tokio::time::Instant;
-use tonic::body::Body;
 use tonic::Status;
+use tonic::body::Body;
 use tower::Service;
 use tracing::error;
 
@@ -27,7 +27,7 @@ pub(super) struct Deadline(pub(super) Instant);
 
 /// A service behind the layer.
 #[derive(Clone)]
-pub struct Door<S> {
+pub(super) struct Door<S> {
     inner: S,
     pipeline: Arc<Pipeline>,
     settings: Settings,
@@ -84,7 +84,7 @@ fn expired(arrived: Instant) -> Error {
     Error::new(Reason::Deadline, format!("the call's deadline passed after {spent} ms"))
 }
 
-/// tonic calls a message over the limit OUT_OF_RANGE; by the protocol's custom it is RESOURCE_EXHAUSTED.
+/// tonic calls a message over the limit `OUT_OF_RANGE`; by the protocol's custom it is `RESOURCE_EXHAUSTED`.
 fn name_the_limit(response: Response<Body>, bytes_max: usize) -> Response<Body> {
     let too_big = response.headers().get("grpc-status").is_some_and(|code| code == "11");
     if !too_big {
@@ -116,3 +116,7 @@ where
         Poll::Ready(Ok(Status::internal("the server failed on this request").into_http()))
     }
 }
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;

@@ -8,15 +8,24 @@ mod service;
 
 use std::sync::Arc;
 
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::ServiceExt as _;
 
+use crate::net::{self, Protocol};
 use crate::serve::Pipeline;
 use door::Door;
+use proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use service::Inference;
-
-pub use door::Door as GrpcDoor;
 
 /// The protocol's messages, generated from `proto/inference.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::all, reason = "generated code")]
@@ -34,35 +43,47 @@ pub struct Settings {
     pub message_bytes_max: usize,
 }
 
-/// The gRPC services, and the task that keeps health's answers true.
+/// The gRPC door on `listener`: serves until `stop`, and ends when its connections have.
 ///
 /// Errors: the compiled protocol definition is unreadable, which is a defect of the build.
-pub fn door(
+pub fn serve(
     pipeline: &Arc<Pipeline>,
     settings: Settings,
-) -> Result<(Door<Routes>, impl Future<Output = ()> + Send + use<>), tonic_reflection::server::Error> {
-    let inference = proto::grpc_inference_service_server::GrpcInferenceServiceServer::new(Inference::new(pipeline))
+    listener: TcpListener,
+    limits: net::Limits,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = ()> + Send + use<>, tonic_reflection::server::Error> {
+    let reporter = HealthReporter::new();
+    let routes = routes(pipeline, settings, &reporter)?;
+    let door = Door::new(routes.prepare(), Arc::clone(pipeline), settings);
+    let service = TowerToHyperService::new(door.map_request(|request: Request<Incoming>| request.map(Body::new)));
+    let connections = net::serve(listener, Protocol::Http2, service, limits, stop.clone());
+    let health = health::keep(Arc::clone(pipeline), reporter, stop);
+    Ok(async move {
+        tokio::join!(connections, health);
+    })
+}
+
+fn routes(
+    pipeline: &Arc<Pipeline>,
+    settings: Settings,
+    reporter: &HealthReporter,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let inference = GrpcInferenceServiceServer::new(Inference::new(pipeline))
         .max_decoding_message_size(settings.message_bytes_max)
         .max_encoding_message_size(usize::MAX)
-        .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
-        .accept_compressed(tonic::codec::CompressionEncoding::Deflate)
-        .send_compressed(tonic::codec::CompressionEncoding::Gzip)
-        .send_compressed(tonic::codec::CompressionEncoding::Deflate);
-    let reporter = HealthReporter::new();
-    let health = tonic_health::pb::health_server::HealthServer::new(
-        tonic_health::server::HealthService::from_health_reporter(reporter.clone()),
-    );
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(inference)
-        .add_service(health)
-        .add_service(reflect().build_v1()?)
-        .add_service(reflect().build_v1alpha()?);
-    let keep_health = health::keep(Arc::clone(pipeline), reporter);
-    Ok((Door::new(routes.prepare(), Arc::clone(pipeline), settings), keep_health))
+    let routes = Routes::new(inference).add_service(health);
+    Ok(routes.add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?))
 }
 
 fn serving(ready: bool) -> ServingStatus {

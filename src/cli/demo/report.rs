@@ -39,7 +39,8 @@ pub(super) fn quality(held_out: &HeldOut, traffic: &Traffic) -> Quality {
         }
         Targets::Values(values) => {
             let (r2, rmse) = regression(values, &traffic.predictions);
-            let line = format!("R² {r2:.4}, RMSE {rmse:.2} on {rows} held-out rows, committed R² {:.4}", held_out.committed);
+            let line =
+                format!("R² {r2:.4}, RMSE {rmse:.2} on {rows} held-out rows, committed R² {:.4}", held_out.committed);
             let line = format!("{line}; largest deviation from the training framework {worst:.1e}");
             Quality { line, as_committed: (r2 - held_out.committed).abs() < COMMITTED_WITHIN, right: Vec::new() }
         }
@@ -61,7 +62,12 @@ pub(super) fn print(model: &str, quality: &Quality, traffic: &Traffic, snapshot:
 
 fn percentiles(sorted: &[Duration]) -> String {
     let at = |share: f64| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rank")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rank"
+        )]
         let rank = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
         sorted.get(rank).copied().unwrap_or_default()
     };
@@ -120,7 +126,12 @@ fn print_confidence(predictions: &[Prediction], right: &[bool]) {
 /// A bar as long as its share, with the count and the share.
 fn bar(count: u64, total: u64) -> String {
     let share = ratio(usize::try_from(count).unwrap_or(0), usize::try_from(total).unwrap_or(0));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a length")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a length"
+    )]
     let length = ((share * BAR_CHARS as f64).round() as usize).max(1);
     format!("{:<BAR_CHARS$} {count:>7} {:>5.1} %", "█".repeat(length), share * 100.0)
 }
@@ -152,7 +163,8 @@ fn regression(values: &[f32], predictions: &[Prediction]) -> (f64, f64) {
     let ours = predictions.iter().map(|prediction| prediction.output.first().copied().unwrap_or(f32::NAN));
     let count = ratio(values.len(), 1);
     let mean = values.iter().copied().map(f64::from).sum::<f64>() / count;
-    let residual: f64 = values.iter().zip(ours).map(|(known, ours)| (f64::from(*known) - f64::from(ours)).powi(2)).sum();
+    let residual: f64 =
+        values.iter().zip(ours).map(|(known, ours)| (f64::from(*known) - f64::from(ours)).powi(2)).sum();
     let total: f64 = values.iter().map(|known| (f64::from(*known) - mean).powi(2)).sum();
     (1.0 - residual / total, (residual / count).sqrt())
 }

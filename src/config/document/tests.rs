@@ -1,3 +1,5 @@
+//! Every problem that a file can have, in the words in which it is told.
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 

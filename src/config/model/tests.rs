@@ -1,3 +1,5 @@
+//! What `model.toml` may say, and what it is told where it may not.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

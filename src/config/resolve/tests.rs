@@ -1,3 +1,5 @@
+//! Flags beat the environment, which beats the file, which beats the defaults; and every problem at once.
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -96,7 +96,9 @@ mod tests {
     #[test]
     fn every_type_comes_back_as_it_went() {
         let tables = DataType::ALL.map(|dtype| {
-            format!("[[tensor]]\ninput = \"in {dtype}\"\noutput = \"out {dtype}\"\ndtype = \"{dtype}\"\ndims = [-1, 2]\n")
+            format!(
+                "[[tensor]]\ninput = \"in {dtype}\"\noutput = \"out {dtype}\"\ndtype = \"{dtype}\"\ndims = [-1, 2]\n"
+            )
         });
         let loaded = load_text(&tables.concat()).expect("a model");
         assert_eq!(loaded.platform, "identity");
@@ -116,7 +118,14 @@ mod tests {
     fn mistakes_are_told_with_their_lines() {
         let text = "[[tensor]]\ninput = \"a\"\noutput = \"b\"\ndtype = \"FP23\"\ndims = [0]\nshape = [1]\n";
         let wrong = load_text(text).err().expect("an error").to_string();
-        for part in ["identity.toml: ", "line 4: ", "got \"FP23\"", "line 5: ", "got 0", "line 6: unknown key `tensor[0].shape`"] {
+        for part in [
+            "identity.toml: ",
+            "line 4: ",
+            "got \"FP23\"",
+            "line 5: ",
+            "got 0",
+            "line 6: unknown key `tensor[0].shape`",
+        ] {
             assert!(wrong.contains(part), "{part} in {wrong}");
         }
         let twice = "[[tensor]]\ninput = \"a\"\noutput = \"b\"\ndtype = \"FP32\"\ndims = []\n".repeat(2);

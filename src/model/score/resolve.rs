@@ -46,7 +46,7 @@ impl Scoring {
             return Ok(None);
         };
         if kind == ScoreKind::None {
-            return refuse_idle_settings(config, spec).map(|()| None);
+            return refuse_idle(declared, config, spec).map(|()| None);
         }
         let file = if config.scores.is_some() { SETTINGS } else { declared.map_or(SETTINGS, |declared| declared.file) };
         let (columns, classes) = classes(spec, kind).map_err(|reason| LoadError::new(file, reason))?;
@@ -57,6 +57,7 @@ impl Scoring {
         };
         let labels = check_labels(labels, classes, spec).map_err(|reason| LoadError::new(file, reason))?;
         let range = config.range.or(declared.and_then(|declared| declared.range));
+        let file = if config.range.is_some() { SETTINGS } else { file };
         check_range(range, kind).map_err(|reason| LoadError::new(file, reason))?;
         let (temperature, low, abstain) = (config.temperature, config.low, config.abstain);
         Ok(Some(Self { output, kind, labels, temperature, low, abstain, range, columns }))
@@ -79,16 +80,19 @@ fn output_index(
     })
 }
 
-/// Labels or a range that nothing would use are a mistake.
-fn refuse_idle_settings(config: &ConfidenceConfig, spec: &TensorSpec) -> Result<(), LoadError> {
-    if config.scores.is_some() || (config.labels.is_none() && config.range.is_none()) {
-        return Ok(());
-    }
-    let reason = format!(
-        "`confidence`: say what output \"{}\" means: scores = \"softmax\", \"sigmoid\", \"logits\" or \"regression\"",
-        spec.name
-    );
-    Err(LoadError::new(SETTINGS, reason))
+/// Labels or a range that nothing would use are a mistake, unless the settings say "none" on purpose.
+fn refuse_idle(declared: Option<&Declared>, config: &ConfidenceConfig, spec: &TensorSpec) -> Result<(), LoadError> {
+    let idle = |labels: Option<&Vec<String>>, range: Option<(f64, f64)>| {
+        labels.is_some_and(|labels| !labels.is_empty()) || range.is_some()
+    };
+    let file = match declared {
+        _ if config.scores.is_some() => return Ok(()),
+        _ if idle(config.labels.as_ref(), config.range) => SETTINGS,
+        Some(declared) if idle(Some(&declared.labels), declared.range) => declared.file,
+        _ => return Ok(()),
+    };
+    let meanings = "scores = \"softmax\", \"sigmoid\", \"logits\" or \"regression\"";
+    Err(LoadError::new(file, format!("labels or range: say what output \"{}\" means: {meanings}", spec.name)))
 }
 
 /// Numbers in a row and classes that they stand for; both are 0 for a regression.

@@ -28,29 +28,21 @@ impl Declared {
         root.require(&["input", "layer"]);
         let (input, dims) = root.table("input").map_or_else(Default::default, |table| read_input(&table));
         let tables = root.tables("layer");
-        if tables.len() > LAYERS_MAX {
-            root.problem("layer", &format!("expected at most {LAYERS_MAX} layers, got {}", tables.len()));
+        if root.has("layer") && !(1..=LAYERS_MAX).contains(&tables.len()) {
+            root.problem("layer", &format!("expected 1 to {LAYERS_MAX} layers, got {}", tables.len()));
         }
         let layers = tables.iter().filter_map(layer::read).collect();
         let mut declared =
             Self { input, dims, output: "output".to_owned(), scores: None, labels: Vec::new(), range: None, layers };
         if let Some(table) = root.table("output") {
             declared.output = tensor_name(&table, "name", "output");
-            declared.scores = table.choice("scores", &SCORES);
+            declared.scores = table.choice("scores", &ScoreKind::CHOICES);
             declared.labels = table.strings("labels").unwrap_or_default();
             declared.range = read_range(&table);
         }
         declared
     }
 }
-
-const SCORES: [(&str, ScoreKind); 5] = [
-    ("softmax", ScoreKind::Softmax),
-    ("sigmoid", ScoreKind::Sigmoid),
-    ("logits", ScoreKind::Logits),
-    ("regression", ScoreKind::Regression),
-    ("none", ScoreKind::None),
-];
 
 fn read_input(table: &Table<'_>) -> (String, Vec<usize>) {
     table.require(&["dims"]);

@@ -17,9 +17,16 @@ pub(super) enum Kind {
     Linear,
     /// Over one or two dimensions after the channels.
     Conv(Conv),
-    BatchNorm { epsilon: f64 },
-    LayerNorm { epsilon: f64 },
-    Pool { of: Pooling, window: Window },
+    BatchNorm {
+        epsilon: f64,
+    },
+    LayerNorm {
+        epsilon: f64,
+    },
+    Pool {
+        of: Pooling,
+        window: Window,
+    },
     GlobalPool(Pooling),
     Flatten,
     Activate(Activation),
@@ -71,8 +78,11 @@ pub(super) enum Activation {
 const WINDOW_MAX: usize = 1 << 16;
 const GROUPS_MAX: usize = 1 << 24;
 
+/// Reads the settings of one type of layer.
+type Read = fn(&Table<'_>) -> Kind;
+
 /// Every type of layer.
-const TYPES: [(&str, fn(&Table<'_>) -> Kind); 17] = [
+const TYPES: [(&str, Read); 17] = [
     ("standardise", |_| Kind::Standardise),
     ("linear", |_| Kind::Linear),
     ("conv1d", |table| conv(table, 1)),

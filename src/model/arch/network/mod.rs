@@ -11,6 +11,7 @@ mod plan;
 mod portable;
 mod step;
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 mod tests;
 
 use candle_core::Device;
@@ -40,7 +41,7 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
         inputs: vec![spec(&declared.input, &declared.dims)],
         outputs: vec![spec(&declared.output, &output)],
     };
-    let scores = meaning(&declared);
+    let scores = meaning(&declared, &output);
     let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
     let model = assemble(steps, &declared.dims, source.device)
         .map_err(|error| LoadError::new(WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
@@ -59,14 +60,19 @@ fn spec(name: &str, row: &[usize]) -> TensorSpec {
     TensorSpec { name: name.to_owned(), dtype: DataType::Fp32, row: row.iter().copied().map(Some).collect() }
 }
 
-/// What the output means: as declared, else by the last layer that does something.
-fn meaning(declared: &Declared) -> super::super::Declared {
+/// What the output means: as declared, else by the last layer that does something, if it gives one list of classes.
+fn meaning(declared: &Declared, output: &[usize]) -> super::super::Declared {
     let last = declared.layers.iter().map(|layer| layer.kind).rfind(|kind| *kind != Kind::Dropout);
-    let kind = declared.scores.unwrap_or(match last {
-        Some(Kind::Softmax) => ScoreKind::Softmax,
-        Some(Kind::Activate(Activation::Sigmoid)) => ScoreKind::Sigmoid,
+    let implied = match (last, output) {
+        (Some(Kind::Softmax), [classes]) if *classes > 1 => ScoreKind::Softmax,
+        (Some(Kind::Activate(Activation::Sigmoid)), [_]) => ScoreKind::Sigmoid,
         _ => ScoreKind::None,
-    });
-    let (labels, range) = (declared.labels.clone(), declared.range);
-    super::super::Declared { file: DECLARATION, output: 0, kind, labels, range }
+    };
+    super::super::Declared {
+        file: DECLARATION,
+        output: 0,
+        kind: declared.scores.unwrap_or(implied),
+        labels: declared.labels.clone(),
+        range: declared.range,
+    }
 }

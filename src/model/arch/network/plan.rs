@@ -137,7 +137,10 @@ fn standardise(tensors: &Tensors<'_>, row: &[usize]) -> Result<Work, Trouble> {
     let center = tensors.take("mean", &[width])?;
     let spread = tensors.take("scale", &[width])?;
     if let Some(position) = spread.iter().position(|value| *value == 0.0) {
-        return Err(Trouble::Shape(format!("\"{}\" is 0 at {position}, expected another number", tensors.name("scale"))));
+        return Err(Trouble::Shape(format!(
+            "\"{}\" is 0 at {position}, expected another number",
+            tensors.name("scale")
+        )));
     }
     let scale = spread.iter().map(|value| narrow(1.0 / f64::from(*value))).collect();
     Ok(Work::Affine(Affine { axis: Axis::Last, center, scale, shift: vec![0.0; width] }))
@@ -147,7 +150,9 @@ fn linear(tensors: &Tensors<'_>, row: &[usize]) -> Result<(Work, Vec<usize>), Tr
     let dims = tensors.dims("weight")?;
     let (outputs, inputs) = match dims {
         [outputs, inputs] if *inputs == last(row) => (*outputs, *inputs),
-        [_, inputs] => return Err(tensors.misfit("weight", dims, &format!("which takes {inputs} features, got rows {row:?}"))),
+        [_, inputs] => {
+            return Err(tensors.misfit("weight", dims, &format!("which takes {inputs} features, got rows {row:?}")));
+        }
         _ => return Err(tensors.misfit("weight", dims, "expected [out, in]")),
     };
     let stored = tensors.take("weight", &[outputs, inputs])?;

@@ -70,7 +70,11 @@ impl Op {
             }
             Work::Convolve(Convolve { how, sizes, weight, bias }) => {
                 let [outputs, inputs, height, width] = sizes;
-                let dims = if how.dimensions == 1 { vec![outputs, inputs, width] } else { vec![outputs, inputs, height, width] };
+                let dims = if how.dimensions == 1 {
+                    vec![outputs, inputs, width]
+                } else {
+                    vec![outputs, inputs, height, width]
+                };
                 let bias = bias.map(|bias| by_channel(bias, step.to.len())).transpose()?;
                 Self::Convolve(how, Tensor::from_vec(weight, dims, device)?, bias)
             }

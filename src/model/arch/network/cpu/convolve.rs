@@ -33,7 +33,9 @@ impl Convolution {
             Kernels::Groups(groups) => self.multiply(groups, input, rows),
             Kernels::Single { weight, bias, then } => {
                 let mut values = self.slide_single(weight, bias.as_deref(), input.values()?, rows);
-                then.iter().for_each(|function| apply(&mut values, *function));
+                if let Some(function) = then {
+                    apply(&mut values, *function);
+                }
                 Ok(values)
             }
         }
@@ -74,7 +76,7 @@ impl Convolution {
                 }
                 parts.push(product.multiply(&gathered, 0, count)?);
             }
-            join(parts, count, &mut out);
+            join(&parts, count, &mut out);
             first += count;
         }
         Ok(out)
@@ -130,16 +132,15 @@ impl Convolution {
 
     /// Appends one line of a window, whose numbers lie side by side.
     fn gather_line(&self, values: &[f32], line: usize, start_x: usize, out: &mut Vec<f32>) {
-        let (padding, channels) = (self.window.padding[1], self.from.channels);
-        let end_x = start_x + self.window.kernel[1];
-        let low = start_x.clamp(padding, padding + self.from.width);
-        let high = end_x.clamp(low, padding + self.from.width);
-        let (low, high) = (low.min(end_x), high.min(end_x));
-        out.resize(out.len() + (low - start_x) * channels, 0.0);
-        if high > low {
-            copy(values, line + (low - padding) * channels, (high - low) * channels, out);
+        let (padding, channels, kernel) = (self.window.padding[1], self.from.channels, self.window.kernel[1]);
+        let before = padding.saturating_sub(start_x).min(kernel);
+        let first = (start_x + before).saturating_sub(padding);
+        let inside = self.from.width.saturating_sub(first).min(kernel - before);
+        out.resize(out.len() + before * channels, 0.0);
+        if inside > 0 {
+            copy(values, line + first * channels, inside * channels, out);
         }
-        out.resize(out.len() + (end_x - high) * channels, 0.0);
+        out.resize(out.len() + (kernel - before - inside) * channels, 0.0);
     }
 
     fn slide_single(&self, weight: &[f32], bias: Option<&[f32]>, values: &[f32], rows: usize) -> Vec<f32> {
@@ -148,7 +149,9 @@ impl Convolution {
         for (position, place) in out.chunks_exact_mut(channels.max(1)).enumerate() {
             let (image, at) = self.place(position);
             let [start_y, start_x] = self.window.start(at);
-            bias.iter().for_each(|bias| place.copy_from_slice(bias));
+            if let Some(bias) = bias {
+                place.copy_from_slice(bias);
+            }
             for (tap, kernel) in weight.chunks_exact(channels.max(1)).enumerate() {
                 let (down, right) = (tap / self.window.kernel[1], tap % self.window.kernel[1]);
                 let y = self.window.inside(start_y + down * self.window.dilation[0], 0, self.from.height);
@@ -170,14 +173,14 @@ fn copy(values: &[f32], first: usize, count: usize, out: &mut Vec<f32>) {
 }
 
 /// Appends `count` positions, each with the channels of all groups in turn.
-fn join(parts: Vec<Vec<f32>>, count: usize, out: &mut Vec<f32>) {
-    if let [part] = parts.as_slice() {
+fn join(parts: &[Vec<f32>], count: usize, out: &mut Vec<f32>) {
+    if let [part] = parts {
         out.extend_from_slice(part);
         return;
     }
     let width = parts.first().map_or(0, |part| part.len() / count.max(1));
     for position in 0..count {
-        for part in &parts {
+        for part in parts {
             copy(part, position * width, width, out);
         }
     }

@@ -123,13 +123,11 @@ fn split(row: &[usize]) -> Option<(usize, usize)> {
 }
 
 fn image(row: &[usize]) -> Image {
-    match row {
-        [channels, height, width] => Image { height: *height, width: *width, channels: *channels },
-        _ => {
-            let (channels, width) = sizes(row);
-            Image { height: 1, width, channels }
-        }
+    if let [channels, height, width] = row {
+        return Image { height: *height, width: *width, channels: *channels };
     }
+    let (channels, width) = sizes(row);
+    Image { height: 1, width, channels }
 }
 
 /// Rows of a weight `[channels * positions, outputs]` as `[positions * channels, outputs]`.

@@ -54,7 +54,9 @@ impl Pool {
                 let (y, x) = (position / self.to.width, position % self.to.width);
                 self.reduce(image, [y, x], place);
                 if self.of == Pooling::Average {
-                    place.iter_mut().for_each(|value| *value /= count);
+                    for value in place {
+                        *value /= count;
+                    }
                 }
             }
         }

@@ -13,7 +13,8 @@ pub(super) struct Affine {
 impl Affine {
     pub(super) fn run(&self, mut values: Vec<f32>) -> Vec<f32> {
         for row in values.chunks_exact_mut(self.center.len().max(1)) {
-            for (((value, center), scale), shift) in row.iter_mut().zip(&self.center).zip(&self.scale).zip(&self.shift) {
+            for (((value, center), scale), shift) in row.iter_mut().zip(&self.center).zip(&self.scale).zip(&self.shift)
+            {
                 *value = (*value - center) * scale + shift;
             }
             if let Some(function) = self.then {

@@ -10,8 +10,23 @@ use crate::model::arch::network::declared::Declared;
 
 /// Every type of layer.
 pub(super) const LAYERS: [&str; 17] = [
-    "standardise", "linear", "conv1d", "conv2d", "batch_norm", "layer_norm", "max_pool", "average_pool", "global_pool",
-    "flatten", "relu", "gelu", "silu", "tanh", "sigmoid", "softmax", "dropout",
+    "standardise",
+    "linear",
+    "conv1d",
+    "conv2d",
+    "batch_norm",
+    "layer_norm",
+    "max_pool",
+    "average_pool",
+    "global_pool",
+    "flatten",
+    "relu",
+    "gelu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "softmax",
+    "dropout",
 ];
 
 /// A declared network with its weights.
@@ -72,11 +87,13 @@ impl Net {
 pub(super) fn serialized(tensors: &Tensors) -> Vec<u8> {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
-        .map(|(name, (dims, values))| (name.clone(), dims.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .map(|(name, (dims, values))| {
+            (name.clone(), dims.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
         .collect();
-    let views = bytes.iter().map(|(name, dims, bytes)| {
-        (name.clone(), TensorView::new(Dtype::F32, dims.clone(), bytes).expect("a view"))
-    });
+    let views = bytes
+        .iter()
+        .map(|(name, dims, bytes)| (name.clone(), TensorView::new(Dtype::F32, dims.clone(), bytes).expect("a view")));
     serialize(views, None).expect("a file")
 }
 
@@ -213,11 +230,22 @@ impl Generator {
         net.add("linear", "");
     }
 
-    /// `how`: stride, padding, dilation, groups.
+    /// `how`: stride, padding, dilation, groups. Gives one to three output channels for each group.
     pub(super) fn convolution(&mut self, net: &mut Net, dimensions: usize, kernel: usize, how: [usize; 4]) {
+        let each = self.between(1, 3);
+        self.convolution_to(net, dimensions, kernel, how, how[3] * each);
+    }
+
+    pub(super) fn convolution_to(
+        &mut self,
+        net: &mut Net,
+        dimensions: usize,
+        kernel: usize,
+        how: [usize; 4],
+        outputs: usize,
+    ) {
         let [stride, padding, dilation, groups] = how;
         let channels = net.row_dims()[0];
-        let outputs = groups * self.between(1, 3);
         let mut dims = vec![outputs, channels / groups];
         dims.extend(std::iter::repeat_n(kernel, dimensions));
         let count = dims.iter().product::<usize>();
@@ -227,8 +255,7 @@ impl Generator {
             let bias = self.numbers(outputs, 0.5);
             net.tensor("bias", &[outputs], bias);
         }
-        let settings =
-            format!("stride = {stride}\npadding = {padding}\ndilation = {dilation}\ngroups = {groups}\n");
+        let settings = format!("stride = {stride}\npadding = {padding}\ndilation = {dilation}\ngroups = {groups}\n");
         net.add(&format!("conv{dimensions}d"), &settings);
     }
 

@@ -18,9 +18,15 @@ fn net(dims: &[usize], layers: &[(&str, &str)], tensors: &[(&str, &[usize])]) ->
     net
 }
 
+fn check(cases: &[(Net, &str)]) {
+    for (net, wanted) in cases {
+        assert_eq!(error(net), *wanted);
+    }
+}
+
 #[test]
 fn misfits_name_the_layer_what_it_expects_and_what_it_gets() {
-    let cases = [
+    check(&[
         (
             net(&[30], &[("relu", ""), ("linear", "")], &[("1.weight", &[16, 29])]),
             "network.toml: layer 1 (linear): \"1.weight\" has shape [16, 29], which takes 29 features, got rows [30]",
@@ -41,6 +47,12 @@ fn misfits_name_the_layer_what_it_expects_and_what_it_gets() {
             net(&[3], &[("linear", "")], &[("0.weight", &[3, 3]), ("1.weight", &[3, 3])]),
             "model.safetensors: no layer uses \"1.weight\"",
         ),
+    ]);
+}
+
+#[test]
+fn windows_that_do_not_fit_are_refused() {
+    check(&[
         (
             net(&[3], &[("conv2d", "")], &[("0.weight", &[1, 1, 1, 1])]),
             "network.toml: layer 0 (conv2d): expected rows [channels, height, width], got [3]",
@@ -69,6 +81,12 @@ fn misfits_name_the_layer_what_it_expects_and_what_it_gets() {
             net(&[4], &[("global_pool", "")], &[]),
             "network.toml: layer 0 (global_pool): expected rows [channels, ..] with a dimension after the channels, got [4]",
         ),
+    ]);
+}
+
+#[test]
+fn shapes_of_norms_and_sizes_of_rows_are_checked() {
+    check(&[
         (
             net(&[4, 6], &[("layer_norm", "")], &[("0.weight", &[4])]),
             "network.toml: layer 0 (layer_norm): \"0.weight\" has shape [4], which are not the last dimensions of rows [4, 6]",
@@ -89,10 +107,7 @@ fn misfits_name_the_layer_what_it_expects_and_what_it_gets() {
             net(&[1 << 12, 1 << 12, 1], &[("linear", "")], &[("0.weight", &[1 << 5, 1])]),
             "network.toml: layer 0 (linear): a row [4096, 4096, 32] has no elements, or more than 268435456",
         ),
-    ];
-    for (net, wanted) in cases {
-        assert_eq!(error(&net), wanted);
-    }
+    ]);
 }
 
 #[test]
@@ -111,7 +126,16 @@ fn declarations_are_read_strictly_and_all_problems_told() {
     let text = "[input]\ndtype = \"INT8\"\ndims = []\n[output]\nscores = \"soft\"\nrange = [2, 1]\n[[layer]]\ntype = \"lineer\"\n\
                 [[layer]]\ntype = \"conv2d\"\nstride = [1, 2]\npading = 1\n[[layer]]\ntype = \"max_pool\"\npadding = 2\n";
     let wrong = load_files(&files(text, &[])).err().expect("an error").to_string();
-    for part in ["line 2: `input.dtype`", "line 3: `input.dims`", "line 5: ", "line 6: ", "line 8: ", "line 11: ", "did you mean `layer[1].padding`", "line 15: "] {
+    for part in [
+        "line 2: `input.dtype`",
+        "line 3: `input.dims`",
+        "line 5: ",
+        "line 6: ",
+        "line 8: ",
+        "line 11: ",
+        "did you mean `layer[1].padding`",
+        "line 15: ",
+    ] {
         assert!(wrong.contains(part), "{part} in {wrong}");
     }
     for text in ["", "layer = []\n[input]\ndims = [1]\n", "[input]\ndims = [1]\nlayer = 3"] {

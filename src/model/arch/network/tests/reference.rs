@@ -37,60 +37,49 @@ impl Row {
     }
 }
 
+/// The tensors of one layer, in `f64`.
+struct Layer<'a> {
+    tensors: &'a Tensors,
+    position: usize,
+}
+
+impl Layer<'_> {
+    fn dims(&self, part: &str) -> Vec<usize> {
+        self.tensors[&format!("{}.{part}", self.position)].0.clone()
+    }
+
+    fn get(&self, part: &str) -> Option<Vec<f64>> {
+        let (_, values) = self.tensors.get(&format!("{}.{part}", self.position))?;
+        Some(values.iter().map(|value| f64::from(*value)).collect())
+    }
+
+    fn take(&self, part: &str) -> Vec<f64> {
+        self.get(part).expect("a tensor")
+    }
+
+    fn take_or(&self, part: &str, count: usize, value: f64) -> Vec<f64> {
+        self.get(part).unwrap_or_else(|| vec![value; count])
+    }
+}
+
 /// Runs one layer, whose tensors are named by its position.
 pub(super) fn layer(kind: Kind, position: usize, tensors: &Tensors, row: &Row) -> Row {
-    let tensor = |part: &str| tensors.get(&format!("{position}.{part}"));
-    let wide = |part: &str| tensor(part).map(|(_, values)| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>());
+    let layer = Layer { tensors, position };
     let last = *row.dims.last().expect("a dimension");
     match kind {
         Kind::Dropout => row.clone(),
         Kind::Standardise => {
-            let (mean, scale) = (wide("mean").expect("mean"), wide("scale").expect("scale"));
+            let (mean, scale) = (layer.take("mean"), layer.take("scale"));
             let values = row.values.iter().enumerate().map(|(at, x)| (x - mean[at % last]) / scale[at % last]);
             Row::of(&row.dims, values.collect())
         }
-        Kind::Linear => {
-            let (dims, weight) = (tensor("weight").expect("weight").0.clone(), wide("weight").expect("weight"));
-            let bias = wide("bias").unwrap_or_else(|| vec![0.0; dims[0]]);
-            let mut values = Vec::new();
-            for features in row.values.chunks(last) {
-                for (out, bias) in bias.iter().enumerate() {
-                    values.push(bias + (0..last).map(|at| weight[out * last + at] * features[at]).sum::<f64>());
-                }
-            }
-            let mut to = row.dims.clone();
-            *to.last_mut().expect("a dimension") = dims[0];
-            Row::of(&to, values)
-        }
+        Kind::Linear => linear(&layer, row, last),
         Kind::Conv(how) => {
-            let (dims, weight) = (tensor("weight").expect("weight").0.clone(), wide("weight").expect("weight"));
-            convolve(how, &dims, &weight, wide("bias").as_deref(), row)
+            let bias = layer.get("bias");
+            convolve(how, &layer.dims("weight"), &layer.take("weight"), bias.as_deref(), row)
         }
-        Kind::BatchNorm { epsilon } => {
-            let (mean, variance) = (wide("running_mean").expect("mean"), wide("running_var").expect("variance"));
-            let weight = wide("weight").unwrap_or_else(|| vec![1.0; mean.len()]);
-            let bias = wide("bias").unwrap_or_else(|| vec![0.0; mean.len()]);
-            let each = row.values.len() / row.dims[0];
-            let values = row.values.iter().enumerate().map(|(at, x)| {
-                let channel = at / each;
-                (x - mean[channel]) / (variance[channel] + epsilon).sqrt() * weight[channel] + bias[channel]
-            });
-            Row::of(&row.dims, values.collect())
-        }
-        Kind::LayerNorm { epsilon } => {
-            let weight = wide("weight").expect("weight");
-            let bias = wide("bias").unwrap_or_else(|| vec![0.0; weight.len()]);
-            let mut values = Vec::new();
-            for group in row.values.chunks(weight.len()) {
-                let count = group.len() as f64;
-                let mean = group.iter().sum::<f64>() / count;
-                let variance = group.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
-                for (at, x) in group.iter().enumerate() {
-                    values.push((x - mean) / (variance + epsilon).sqrt() * weight[at] + bias[at]);
-                }
-            }
-            Row::of(&row.dims, values)
-        }
+        Kind::BatchNorm { epsilon } => batch_norm(&layer, epsilon, row),
+        Kind::LayerNorm { epsilon } => layer_norm(&layer, epsilon, row),
         Kind::Pool { of, window } => pool(of, window, row),
         Kind::GlobalPool(of) => {
             let each = row.values.len() / row.dims[0];
@@ -111,65 +100,120 @@ pub(super) fn layer(kind: Kind, position: usize, tensors: &Tensors, row: &Row) -
     }
 }
 
+fn linear(layer: &Layer<'_>, row: &Row, last: usize) -> Row {
+    let outputs = layer.dims("weight")[0];
+    let (weight, bias) = (layer.take("weight"), layer.take_or("bias", outputs, 0.0));
+    let mut values = Vec::new();
+    for features in row.values.chunks(last) {
+        for (out, bias) in bias.iter().enumerate() {
+            values.push(bias + (0..last).map(|at| weight[out * last + at] * features[at]).sum::<f64>());
+        }
+    }
+    let mut to = row.dims.clone();
+    *to.last_mut().expect("a dimension") = outputs;
+    Row::of(&to, values)
+}
+
+fn batch_norm(layer: &Layer<'_>, epsilon: f64, row: &Row) -> Row {
+    let channels = row.dims[0];
+    let (mean, variance) = (layer.take("running_mean"), layer.take("running_var"));
+    let (weight, bias) = (layer.take_or("weight", channels, 1.0), layer.take_or("bias", channels, 0.0));
+    let each = row.values.len() / channels;
+    let values = row.values.iter().enumerate().map(|(at, x)| {
+        let channel = at / each;
+        (x - mean[channel]) / (variance[channel] + epsilon).sqrt() * weight[channel] + bias[channel]
+    });
+    Row::of(&row.dims, values.collect())
+}
+
+fn layer_norm(layer: &Layer<'_>, epsilon: f64, row: &Row) -> Row {
+    let weight = layer.take("weight");
+    let bias = layer.take_or("bias", weight.len(), 0.0);
+    let mut values = Vec::new();
+    for group in row.values.chunks(weight.len()) {
+        let count = group.len() as f64;
+        let mean = group.iter().sum::<f64>() / count;
+        let variance = group.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
+        for (at, x) in group.iter().enumerate() {
+            values.push((x - mean) / (variance + epsilon).sqrt() * weight[at] + bias[at]);
+        }
+    }
+    Row::of(&row.dims, values)
+}
+
+/// A window that moves over an image; the kernel is `[height, width]`.
+struct Moving {
+    flat: bool,
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+}
+
+impl Moving {
+    fn positions(&self, size: usize, kernel: usize) -> usize {
+        (size + 2 * self.padding - self.dilation * (kernel - 1) - 1) / self.stride + 1
+    }
+
+    /// Height and width of what comes out of an image of this size.
+    fn out(&self, height: usize, width: usize) -> [usize; 2] {
+        let down = if self.flat { 1 } else { self.positions(height, self.kernel[0]) };
+        [down, self.positions(width, self.kernel[1])]
+    }
+
+    /// The pixels of one channel under the window at a position, in the kernel's order; `None` in the padding.
+    fn pixels(&self, row: &Row, channel: usize, [y, x]: [usize; 2]) -> Vec<Option<f64>> {
+        let signed = |number: usize| i64::try_from(number).expect("small");
+        let place = |at: usize, tap: usize| signed(at * self.stride + tap * self.dilation) - signed(self.padding);
+        let mut pixels = Vec::new();
+        for tap in 0..self.kernel[0] * self.kernel[1] {
+            let (down, right) = (tap / self.kernel[1], tap % self.kernel[1]);
+            let at = if self.flat { 0 } else { place(y, down) };
+            pixels.push(row.pixel(channel, at, place(x, right)));
+        }
+        pixels
+    }
+}
+
 fn convolve(how: Conv, dims: &[usize], weight: &[f64], bias: Option<&[f64]>, row: &Row) -> Row {
     let [channels, height, width] = row.image();
     let (outputs, of_group) = (dims[0], dims[1]);
     let flat = how.dimensions == 1;
-    let (kernel_height, kernel_width) = if flat { (1, dims[2]) } else { (dims[2], dims[3]) };
-    let size = |size: usize, kernel: usize| (size + 2 * how.padding - how.dilation * (kernel - 1) - 1) / how.stride + 1;
-    let (out_height, out_width) = (if flat { 1 } else { size(height, kernel_height) }, size(width, kernel_width));
-    let place = |at: usize, tap: usize| {
-        i64::try_from(at * how.stride + tap * how.dilation).expect("small") - i64::try_from(how.padding).expect("small")
-    };
+    let kernel = if flat { [1, dims[2]] } else { [dims[2], dims[3]] };
+    let window = Moving { flat, kernel, stride: how.stride, padding: how.padding, dilation: how.dilation };
+    let [down, right] = window.out(height, width);
+    let taps = kernel[0] * kernel[1];
     let mut values = Vec::new();
     for out in 0..outputs {
         let group = out / (outputs / how.groups);
-        for y in 0..out_height {
-            for x in 0..out_width {
-                let mut sum = bias.map_or(0.0, |bias| bias[out]);
-                for of in 0..of_group {
-                    for ky in 0..kernel_height {
-                        for kx in 0..kernel_width {
-                            let at = if flat { 0 } else { place(y, ky) };
-                            let pixel = row.pixel(group * (channels / how.groups) + of, at, place(x, kx)).unwrap_or(0.0);
-                            sum += pixel * weight[((out * of_group + of) * kernel_height + ky) * kernel_width + kx];
-                        }
-                    }
-                }
-                values.push(sum);
+        for position in 0..down * right {
+            let mut sum = bias.map_or(0.0, |bias| bias[out]);
+            for of in 0..of_group {
+                let channel = group * (channels / how.groups) + of;
+                let pixels = window.pixels(row, channel, [position / right, position % right]);
+                let weights = &weight[(out * of_group + of) * taps..];
+                sum += pixels.iter().zip(weights).map(|(pixel, weight)| pixel.unwrap_or(0.0) * weight).sum::<f64>();
             }
+            values.push(sum);
         }
     }
-    let to = if flat { vec![outputs, out_width] } else { vec![outputs, out_height, out_width] };
-    Row::of(&to, values)
+    Row::of(&if flat { vec![outputs, right] } else { vec![outputs, down, right] }, values)
 }
 
 fn pool(of: Pooling, window: Window, row: &Row) -> Row {
     let [channels, height, width] = row.image();
     let flat = row.dims.len() == 2;
-    let size = |size: usize| (size + 2 * window.padding - window.kernel) / window.stride + 1;
-    let (out_height, out_width) = (if flat { 1 } else { size(height) }, size(width));
-    let place = |at: usize, tap: usize| {
-        i64::try_from(at * window.stride + tap).expect("small") - i64::try_from(window.padding).expect("small")
-    };
-    let taps_down = if flat { 1 } else { window.kernel };
+    let kernel = [if flat { 1 } else { window.kernel }, window.kernel];
+    let moving = Moving { flat, kernel, stride: window.stride, padding: window.padding, dilation: 1 };
+    let [down, right] = moving.out(height, width);
     let mut values = Vec::new();
     for channel in 0..channels {
-        for y in 0..out_height {
-            for x in 0..out_width {
-                let mut inside = Vec::new();
-                for ky in 0..taps_down {
-                    for kx in 0..window.kernel {
-                        let at = if flat { 0 } else { place(y, ky) };
-                        inside.extend(row.pixel(channel, at, place(x, kx)));
-                    }
-                }
-                values.push(reduce(of, inside.into_iter(), taps_down * window.kernel));
-            }
+        for position in 0..down * right {
+            let pixels = moving.pixels(row, channel, [position / right, position % right]);
+            values.push(reduce(of, pixels.iter().copied().flatten(), pixels.len()));
         }
     }
-    let to = if flat { vec![channels, out_width] } else { vec![channels, out_height, out_width] };
-    Row::of(&to, values)
+    Row::of(&if flat { vec![channels, right] } else { vec![channels, down, right] }, values)
 }
 
 fn reduce(of: Pooling, values: impl Iterator<Item = f64>, count: usize) -> f64 {
@@ -184,7 +228,7 @@ fn activate(function: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())),
         Activation::GeluTanh => {
-            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         }
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),

@@ -79,7 +79,8 @@ fn two_swapped_inputs_fail(held_out: &HeldOut, run: impl Fn(&[Vec<f32>]) -> Vec<
         let (first, second) = (row.len() / 3, row.len() / 2);
         row.swap(first, second);
     }
-    let far = run(&swapped).iter().zip(&held_out.reference).filter(|(ours, theirs)| distance(ours, theirs) > BOUND).count();
+    let far =
+        run(&swapped).iter().zip(&held_out.reference).filter(|(ours, theirs)| distance(ours, theirs) > BOUND).count();
     assert!(far > held_out.inputs.len() / 2, "only {far} rows fail");
 }
 

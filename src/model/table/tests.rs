@@ -1,0 +1,41 @@
+//! Which architecture a folder is taken for, and what is refused.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+
+use super::{ARCHITECTURES, load};
+use crate::config::ModelConfig;
+use crate::model::Files;
+
+fn error(contents: &[(&str, &[u8])]) -> String {
+    let contents = contents.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec().into()));
+    let files = Files::Memory(contents.collect::<BTreeMap<_, _>>());
+    load(&files, &ModelConfig::default(), &Device::Cpu).err().expect("an error").to_string()
+}
+
+#[test]
+fn the_marker_says_which_kind_it_is() {
+    let markers: std::collections::HashSet<_> = ARCHITECTURES.iter().map(|known| known.marker).collect();
+    assert_eq!(markers.len(), ARCHITECTURES.len());
+    let wanted =
+        "version: unknown kind of model: expected network.toml (declared network) or identity.toml (identity), found";
+    assert_eq!(error(&[]), format!("{wanted} no files"));
+    assert_eq!(error(&[("model.onnx", b"")]), format!("{wanted} model.onnx"));
+    let both = error(&[("network.toml", b""), ("identity.toml", b"")]);
+    assert_eq!(both, "identity.toml: network.toml is there too; keep one of them");
+}
+
+#[test]
+fn formats_that_run_code_are_refused_by_name_and_by_content() {
+    for name in ["model.pt", "weights.PTH", "model.pkl", "pytorch_model.bin", "model.joblib"] {
+        let error = error(&[(name, b"anything")]);
+        assert!(error.starts_with(&format!("{name}: usually a pickle: such files can run code")), "{error}");
+        assert!(error.contains("safetensors.torch.save_file"), "{error}");
+    }
+    let network = b"[input]\ndims = [2]\n[[layer]]\ntype = \"linear\"\n";
+    for bytes in [&b"PK\x03\x04rest of a zip"[..], b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c", b"\x80\x02}q\0."] {
+        let error = error(&[("network.toml", network), ("model.safetensors", bytes)]);
+        assert!(error.starts_with("model.safetensors: ") && error.contains("can run code"), "{error}");
+    }
+}
