@@ -8,7 +8,11 @@ mod support;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use support::{Child, Kind, Load, Role, Spread, Until, line, serve};
+use support::child::Child;
+use support::client::{Load, Until};
+use support::figures::{Spread, line};
+use support::role::{Kind, Role};
+use support::server::serve;
 use tokio::time::Duration;
 
 /// The allocator that the server's binary has; the echo gets it too.

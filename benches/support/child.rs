@@ -20,19 +20,11 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program again in another role, behind the words of `wrapper`. Blocks until it serves.
+    /// Starts [`this_program`] as a server. Blocks until it serves.
     ///
     /// Errors: it cannot be started, or ends without serving.
     pub(crate) fn start(role: Role, wrapper: &[String]) -> anyhow::Result<Self> {
-        let this = std::env::current_exe().context("find this program")?;
-        let mut command = match wrapper {
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(this);
-                command
-            }
-            [] => Command::new(this),
-        };
+        let mut command = this_program(wrapper)?;
         command.args(role.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("start {command:?}"))?;
         let (orders, replies) = (process.stdin.take(), process.stdout.take().context("no standard output")?);
@@ -51,6 +43,7 @@ impl Child {
     }
 
     /// Has it call the function at which a profiler writes down what it has counted. Blocks until it has.
+    #[allow(dead_code, reason = "one benchmark alone profiles")]
     pub(crate) fn mark(&mut self) -> anyhow::Result<()> {
         let orders = self.orders.as_mut().context("the server was asked to end")?;
         writeln!(orders, "mark").context("ask the server for a mark")?;
@@ -75,6 +68,15 @@ impl Child {
         anyhow::ensure!(status.success(), "the server failed: {status}");
         Ok(())
     }
+}
+
+/// This program again, behind the words of `wrapper`. Errors: it cannot be found.
+pub(crate) fn this_program(wrapper: &[String]) -> anyhow::Result<Command> {
+    let this = std::env::current_exe().context("find this program")?;
+    let [program, arguments @ ..] = wrapper else { return Ok(Command::new(this)) };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(this);
+    Ok(command)
 }
 
 impl Drop for Child {

@@ -37,6 +37,8 @@ pub(crate) struct Role {
     pub(crate) kind: Kind,
     /// `None` for the server as it is served; else one assembled with recording on or off, whose models run inline.
     pub(crate) recording: Option<bool>,
+    /// Does it call itself, rather than be called? One benchmark alone knows of this.
+    pub(crate) alone: bool,
     /// Does it have one thread for the network, or one for each core?
     pub(crate) one_thread: bool,
 }
@@ -44,17 +46,18 @@ pub(crate) struct Role {
 impl Role {
     /// The server as anyone would start it.
     pub(crate) fn plain(kind: Kind) -> Self {
-        Self { kind, recording: None, one_thread: false }
+        Self { kind, recording: None, alone: false, one_thread: false }
     }
 
     /// Arguments that [`Role::read`] understands.
-    pub(super) fn arguments(self) -> Vec<&'static str> {
+    pub(crate) fn arguments(self) -> Vec<&'static str> {
         let mut arguments = vec!["--serve", self.kind.name()];
         match self.recording {
             Some(true) => arguments.push("--recording"),
             Some(false) => arguments.push("--no-recording"),
             None => {}
         }
+        arguments.extend(self.alone.then_some("--alone"));
         arguments.extend(self.one_thread.then_some("--one-thread"));
         arguments
     }
@@ -68,6 +71,7 @@ impl Role {
             match argument.as_str() {
                 "--recording" => role.recording = Some(true),
                 "--no-recording" => role.recording = Some(false),
+                "--alone" => role.alone = true,
                 "--one-thread" => role.one_thread = true,
                 other => bail!("unknown argument {other}"),
             }

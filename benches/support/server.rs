@@ -9,6 +9,7 @@ use sconce::app::Server;
 use sconce::config::{Config, ModelConfig};
 use sconce::model::Files;
 use sconce::registry::{Found, Listing, RegistrySource, Shipped};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::figures::line;
@@ -26,11 +27,7 @@ dims = [30]
 
 /// Serves until standard input ends. Errors: the server cannot be started, or a model fails to load.
 pub(crate) fn serve(role: Role) -> anyhow::Result<()> {
-    let mut builder = match role.one_thread {
-        true => tokio::runtime::Builder::new_current_thread(),
-        false => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder.enable_all().build().context("start the runtime")?;
+    let runtime = runtime(role)?;
     let (end, ended) = oneshot::channel::<()>();
     runtime.block_on(async {
         let (address, _server) = start(role).await?;
@@ -39,6 +36,12 @@ pub(crate) fn serve(role: Role) -> anyhow::Result<()> {
         let _ended = ended.await;
         Ok(())
     })
+}
+
+/// The threads that a role asks for. Errors: they cannot be started.
+pub(crate) fn runtime(role: Role) -> anyhow::Result<Runtime> {
+    let mut builder = if role.one_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build().context("start the runtime")
 }
 
 /// A line on standard input asks for a mark, its end for the end of the process.
@@ -52,11 +55,14 @@ fn obey(end: oneshot::Sender<()>) {
 
 /// Does nothing, under a name at which a profiler can be told to write down what it has counted.
 #[inline(never)]
-fn benchmark_mark() {
+pub(crate) fn benchmark_mark() {
     black_box(());
 }
 
-async fn start(role: Role) -> anyhow::Result<(SocketAddr, Option<Server>)> {
+/// Starts the server of a role; it serves as long as the runtime runs.
+///
+/// Errors: it cannot be started, or a model fails to load.
+pub(crate) async fn start(role: Role) -> anyhow::Result<(SocketAddr, Option<Server>)> {
     if role.kind == Kind::Echo {
         return Ok((echo::start().await?, None));
     }

@@ -8,6 +8,9 @@ use crate::types::{Error, Kind};
 /// How long a client should wait, in milliseconds, as gRPC's retry design (A6) names it.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
+/// Why the request failed, under the label by which it is counted; its absence marks the transport's own statuses.
+pub(super) const REASON: &str = "sconce-reason";
+
 /// The gRPC code of a kind of error.
 pub(super) fn code(kind: Kind) -> Code {
     match kind {
@@ -22,9 +25,10 @@ pub(super) fn code(kind: Kind) -> Code {
     }
 }
 
-/// An error as a client sees it: code, one printable line, and how long to wait before another try.
+/// An error as a client sees it: code, one printable line, the reason, and how long to wait before another try.
 pub(super) fn status(error: &Error) -> Status {
     let mut status = Status::new(code(error.kind()), error.detail());
+    status.metadata_mut().insert(REASON, MetadataValue::from_static(error.reason().label()));
     if let Some(wait) = error.pushback() {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         status.metadata_mut().insert(PUSHBACK, MetadataValue::from(millis));

@@ -168,5 +168,5 @@ def test_unknown_calls(slow):
 def test_bytes_that_are_no_message(slow):
     with Connection(slow.grpc) as connection:
         answer = connection.call(INFER, b"\xff\xff\xff\xff")
-        assert answer.status in (INVALID, grpc.StatusCode.INTERNAL.value[0])
+        assert answer.status == INVALID
         assert connection.call(INFER, quick_message()).status == OK

@@ -7,23 +7,38 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tokio::time::Instant;
-use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 use tracing::error;
 
 use super::{Settings, deadline};
-use crate::api::status::status;
+use crate::api::status::{REASON, status};
 use crate::serve::Pipeline;
 use crate::types::{Error, Reason};
 
+/// The call whose requests are counted.
+const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
 /// When the transport stops waiting for the answer, among a request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(pub(super) Instant);
+#[derive(Clone, Debug)]
+pub(super) struct Deadline {
+    at: Instant,
+    /// Set by the handler, which then books the request.
+    handled: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    /// Says that a handler has begun, and when its answer stops being wanted.
+    pub(super) fn handle(&self) -> Instant {
+        self.handled.store(true, Ordering::Relaxed);
+        self.at
+    }
+}
 
 /// A service behind the layer.
 #[derive(Clone)]
@@ -55,43 +70,73 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let timeout = match deadline::timeout(request.headers()) {
-            Ok(timeout) => timeout,
-            Err(error) => return Box::pin(std::future::ready(Ok(status(&error).into_http()))),
-        };
         let arrived = Instant::now();
-        let until = timeout.and_then(|timeout| arrived.checked_add(timeout));
-        if let Some(until) = until {
-            request.extensions_mut().insert(Deadline(until));
+        let call = Call { arrived, infers: request.uri().path() == INFER, pipeline: Arc::clone(&self.pipeline) };
+        let deadline = match deadline::timeout(request.headers()) {
+            Ok(timeout) => timeout.and_then(|timeout| arrived.checked_add(timeout)),
+            Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
+        };
+        let deadline = deadline.map(|at| Deadline { at, handled: Arc::default() });
+        if let Some(deadline) = &deadline {
+            request.extensions_mut().insert(deadline.clone());
         }
         let answer = Guarded { answer: Box::pin(self.inner.call(request)), pipeline: Arc::clone(&self.pipeline) };
         let bytes_max = self.settings.message_bytes_max;
         Box::pin(async move {
-            let answered = match until {
-                None => Ok(answer.await),
-                Some(until) => tokio::time::timeout_at(until, answer).await,
+            let answered = match &deadline {
+                None => answer.await,
+                Some(deadline) => match tokio::time::timeout_at(deadline.at, answer).await {
+                    Ok(answered) => answered,
+                    Err(_elapsed) => return Ok(call.expire(deadline)),
+                },
             };
-            match answered {
-                Ok(answered) => answered.map(|response| name_the_limit(response, bytes_max)),
-                Err(_elapsed) => Ok(status(&expired(arrived)).into_http()),
-            }
+            answered.map(|response| call.explain(response, bytes_max))
         })
     }
 }
 
-fn expired(arrived: Instant) -> Error {
-    let spent = arrived.elapsed().as_millis();
-    Error::new(Reason::Deadline, format!("the call's deadline passed after {spent} ms"))
+/// What the layer knows of a call.
+struct Call {
+    arrived: Instant,
+    /// Is it an inference, which is counted?
+    infers: bool,
+    pipeline: Arc<Pipeline>,
 }
 
-/// tonic calls a message over the limit `OUT_OF_RANGE`; by the protocol's custom it is `RESOURCE_EXHAUSTED`.
-fn name_the_limit(response: Response<Body>, bytes_max: usize) -> Response<Body> {
-    let too_big = response.headers().get("grpc-status").is_some_and(|code| code == "11");
-    if !too_big {
-        return response;
+impl Call {
+    /// The answer to a call that no handler has seen or will see.
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        if self.infers {
+            self.pipeline.monitor().journey(self.arrived, None).finish(Err(error), Instant::now());
+        }
+        status(error).into_http()
     }
-    let detail = format!("the request message is larger than the limit of {bytes_max} bytes");
-    status(&Error::new(Reason::TooBig, detail)).into_http()
+
+    fn expire(&self, deadline: &Deadline) -> Response<Body> {
+        let spent = self.arrived.elapsed().as_millis();
+        let error = Error::new(Reason::Deadline, format!("the call's deadline passed after {spent} ms"));
+        // A handler that had begun has booked the request when it was dropped.
+        if deadline.handled.load(Ordering::Relaxed) { status(&error).into_http() } else { self.refuse(&error) }
+    }
+
+    /// Puts the transport's own refusals into words and codes of ours; other answers pass.
+    ///
+    /// tonic calls a message over the limit `OUT_OF_RANGE`, by the protocol's custom it is `RESOURCE_EXHAUSTED`; and a
+    /// message that cannot be decoded `INTERNAL`, as if the server were at fault.
+    fn explain(&self, response: Response<Body>, bytes_max: usize) -> Response<Body> {
+        let headers = response.headers();
+        let (Some(code), None) = (headers.get("grpc-status"), headers.get(REASON)) else { return response };
+        match code.as_bytes() {
+            b"11" => {
+                let detail = format!("the request message is larger than the limit of {bytes_max} bytes");
+                self.refuse(&Error::new(Reason::TooBig, detail))
+            }
+            b"13" => {
+                self.refuse(&Error::invalid("the request message cannot be decoded: expected the protocol's protobuf"))
+            }
+            _ => response,
+        }
+    }
 }
 
 /// A call whose panic is an INTERNAL answer.
@@ -113,7 +158,8 @@ where
         }
         error!("a handler panicked");
         self.pipeline.monitor().panicked();
-        Poll::Ready(Ok(Status::internal("the server failed on this request").into_http()))
+        let error = Error::new(Reason::Panic, "the server failed on this request");
+        Poll::Ready(Ok(status(&error).into_http()))
     }
 }
 

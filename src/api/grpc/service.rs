@@ -79,7 +79,7 @@ impl GrpcInferenceService for Inference {
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
         let arrived = Instant::now();
-        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        let deadline = request.extensions().get::<Deadline>().map(Deadline::handle);
         let mut journey = self.pipeline.monitor().journey(arrived, deadline);
         let answered = self.infer(request.into_inner(), arrived, deadline, &mut journey).await;
         let now = Instant::now();
