@@ -3,6 +3,7 @@
 //! `policy` decides, as a pure function of plain data and `now`; `queue` keeps it under one lock; `worker` runs what
 //! it releases. Deliberately absent: kinds of models, protocols, metrics.
 
+mod forecast;
 mod item;
 mod policy;
 mod queue;

@@ -2,26 +2,24 @@
 //!
 //! A batch is chosen late, when the device is free. Its *head* is the first item of the most urgent level (of the
 //! earliest deadline, where items of several groups compete), unless another was overtaken too often. The head is
-//! joined by others of its group, the most urgent first and in order of arrival within a level. A batch that is not
-//! full waits for company only when the learned cost `a + b·rows` says that this pays: holding makes each of the `k`
-//! waiting requests and the expected newcomer wait about one gap between arrivals; going at once makes the newcomer
-//! wait for a whole extra pass, whose fixed part is `a`. So a hold pays while `(k + 1) · gap < a`, as long as arrivals
-//! keep coming and no deadline is at risk.
+//! joined by others of its group, the most urgent first and in order of arrival within a level.
+//!
+//! A batch that is not full waits for company only when that pays. With the learned cost `a + b·rows`, holding `k`
+//! requests for a time `d` in which `m` more are expected serves `k + m` in `d + a + b·(k + m)` instead of `k` in
+//! `a + b·k`: it pays if `a·m > k·d`, for the mean wait as for the rate. The best `d` is looked for among the bins of
+//! the forecast, up to the bound, and only while no deadline is at risk.
 
 use std::collections::VecDeque;
 
 use tokio::time::{Duration, Instant};
 
+use super::forecast::Forecast;
 use super::item::{Item, Limits};
 use crate::stats::Affine;
 use crate::types::Release;
 
-/// A hold ends when no row has arrived for this many times the usual gap: the burst is over.
-const GAPS_WITHOUT_ARRIVAL_MAX: u32 = 4;
-/// Weight of the newest gap in the running mean of gaps between arrivals.
-const GAP_WEIGHT: f64 = 0.1;
-/// Gaps longer than this say that traffic paused, not how fast it is.
-const GAP_MAX: Duration = Duration::from_secs(1);
+/// Below this fixed cost a hold cannot gain what waking up costs.
+const FIXED_MIN: Duration = Duration::from_micros(100);
 /// An item without a deadline competes with other groups as if it had this long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -86,8 +84,11 @@ pub(super) struct Policy<T> {
     lines: Vec<Line<T>>,
     rows: usize,
     cost: Affine,
-    gap: Option<Duration>,
-    last_arrival: Option<Instant>,
+    forecast: Forecast,
+    /// When the last batch ended.
+    ended: Option<Instant>,
+    /// Is a batch being held back?
+    holding: bool,
     /// No deadline in the queue is earlier than this.
     deadline_floor: Option<Instant>,
     /// When the running batch is expected to end.
@@ -97,13 +98,15 @@ pub(super) struct Policy<T> {
 impl<T> Policy<T> {
     /// An empty queue that has learned nothing.
     pub(super) fn new(limits: Limits) -> Self {
+        let forecast = Forecast::new(limits.hold_max);
         Self {
             limits,
             lines: Vec::new(),
             rows: 0,
             cost: Affine::new(),
-            gap: None,
-            last_arrival: None,
+            forecast,
+            ended: None,
+            holding: false,
             deadline_floor: None,
             busy_until: None,
         }
@@ -146,7 +149,7 @@ impl<T> Policy<T> {
 
     /// Lets an item wait. The caller has asked [`Policy::admit`] under the same lock.
     pub(super) fn push(&mut self, item: Item<T>) {
-        self.note_arrival(item.arrived);
+        self.forecast.arrived(item.arrived);
         self.rows += item.rows;
         self.deadline_floor = earliest(self.deadline_floor, item.deadline);
         let found = self.lines.iter_mut().find(|line| line.group == item.group && line.level == item.level);
@@ -200,29 +203,32 @@ impl<T> Policy<T> {
         let Some(head) = self.head(now) else { return Next::Empty };
         let (cap, limit) = self.cap(&head, now);
         if head.waiting < cap && !draining {
-            match self.hold(&head, now) {
-                Hold::Until(due) => return Next::Hold(due),
-                Hold::Ended(release) => return Next::Run(self.take(&head, cap, release, now)),
-                Hold::No => {}
+            if let Some(due) = self.hold(&head, now) {
+                self.holding = true;
+                return Next::Hold(due);
             }
         }
         let release = match draining {
             _ if head.waiting >= cap => limit,
             true => Release::Drain,
+            false if self.holding && self.is_at_risk(&head, now) => Release::Deadline,
+            false if self.holding => Release::Delay,
             false => Release::Idle,
         };
         Next::Run(self.take(&head, cap, release, now))
     }
 
-    /// A batch of `rows` took so long; the device is free again.
-    pub(super) fn learn(&mut self, rows: usize, took: Duration) {
-        self.busy_until = None;
+    /// A batch of `rows` took so long and ended `now`; the device is free again.
+    pub(super) fn learn(&mut self, rows: usize, took: Duration, now: Instant) {
+        self.failed(now);
         self.cost.learn(u32::try_from(rows).unwrap_or(u32::MAX), took);
     }
 
-    /// A batch failed: the device is free again, and nothing was learned.
-    pub(super) fn failed(&mut self) {
+    /// A batch failed: the device is free again, and nothing was learned of its cost.
+    pub(super) fn failed(&mut self, now: Instant) {
         self.busy_until = None;
+        self.ended = Some(now);
+        self.forecast.ended(now);
     }
 
     /// Learned cost of a batch; `None` until enough batches ran.
@@ -238,15 +244,6 @@ impl<T> Policy<T> {
         let full = before / self.limits.batch_rows_max;
         let batch = self.predict(self.limits.batch_rows_max).unwrap_or(Duration::ZERO);
         busy.saturating_add(batch.saturating_mul(u32::try_from(full).unwrap_or(u32::MAX)))
-    }
-
-    fn note_arrival(&mut self, now: Instant) {
-        if let Some(last) = self.last_arrival {
-            let gap = now.saturating_duration_since(last).min(GAP_MAX);
-            let mean = self.gap.map_or(gap, |mean| mean.mul_f64(1.0 - GAP_WEIGHT) + gap.mul_f64(GAP_WEIGHT));
-            self.gap = Some(mean);
-        }
-        self.last_arrival = Some(now);
     }
 
     fn head(&self, now: Instant) -> Option<Head> {
@@ -294,30 +291,40 @@ impl<T> Policy<T> {
         usize::try_from(allowed).ok().filter(|allowed| *allowed >= head.rows)
     }
 
-    /// Does waiting for company pay, and how long?
-    fn hold(&self, head: &Head, now: Instant) -> Hold {
-        let (Some(gap), Some(last)) = (self.gap, self.last_arrival) else { return Hold::No };
-        let Some(cost) = self.predict(head.waiting + 1) else { return Hold::No };
-        let company = self.lines.iter().filter(|line| line.group == head.group).flat_map(|line| &line.items);
-        let (mut count, mut oldest, mut deadline) = (0_u32, now, None);
-        for item in company {
-            count = count.saturating_add(1);
+    /// Until when it pays to wait for company; `None` if it does not.
+    fn hold(&self, head: &Head, now: Instant) -> Option<Instant> {
+        let fixed = self.cost.fixed();
+        let cost = self.predict(head.waiting + 1)?;
+        if fixed < FIXED_MIN || self.limits.hold_max.is_zero() {
+            return None;
+        }
+        let (mut count, mut oldest, mut deadline) = (0.0, now, None);
+        for item in self.company(head) {
+            count += 1.0;
             oldest = oldest.min(item.arrived);
             deadline = earliest(deadline, item.deadline);
         }
-        let pays = gap.saturating_mul(count.saturating_add(1)) < self.cost.fixed();
-        if !pays || self.limits.hold_max.is_zero() {
-            return Hold::No;
-        }
-        let burst_over = last + gap.saturating_mul(GAPS_WITHOUT_ARRIVAL_MAX);
-        let due = (oldest + self.limits.hold_max).min(burst_over);
-        let latest_start = deadline.map(|deadline| deadline.checked_sub(cost).unwrap_or(now));
-        match latest_start {
-            Some(start) if start <= now => Hold::Ended(Release::Deadline),
-            _ if due <= now => Hold::Ended(Release::Delay),
-            Some(start) => Hold::Until(due.min(start)),
-            None => Hold::Until(due),
-        }
+        // The bound is on what the hold adds, not on what was waited for the device.
+        let free_since = self.ended.map_or(oldest, |ended| ended.max(oldest));
+        let latest = earliest(Some(free_since + self.limits.hold_max), latest_start(deadline, cost, now))?;
+        let gain = |until: Instant, expected: f64| {
+            fixed.as_secs_f64() * expected - count * until.saturating_duration_since(now).as_secs_f64()
+        };
+        let gains = self.forecast.until(now, latest).map(|(until, expected)| (until, gain(until, expected)));
+        let (until, gain) = gains.max_by(|one, other| one.1.total_cmp(&other.1))?;
+        (gain > 0.0).then_some(until)
+    }
+
+    /// Must the head's company start now, lest a deadline be missed?
+    fn is_at_risk(&self, head: &Head, now: Instant) -> bool {
+        let cost = self.predict(head.waiting + 1).unwrap_or(Duration::ZERO);
+        self.company(head).any(|item| latest_start(item.deadline, cost, now).is_some_and(|start| start <= now))
+    }
+
+    /// What may share the head's batch, the head included.
+    fn company(&self, head: &Head) -> impl Iterator<Item = &Item<T>> {
+        let group = head.group;
+        self.lines.iter().filter(move |line| line.group == group).flat_map(|line| &line.items)
     }
 
     /// Takes the head and its company, `cap` rows at most (the head alone may exceed it).
@@ -337,6 +344,7 @@ impl<T> Policy<T> {
         self.rows -= rows;
         self.drop_empty_lines();
         self.busy_until = self.predict(rows).map(|cost| now + cost);
+        self.holding = false;
         Batch { items, rows, release }
     }
 
@@ -366,12 +374,6 @@ struct Head {
     waiting: usize,
 }
 
-enum Hold {
-    No,
-    Until(Instant),
-    Ended(Release),
-}
-
 impl<T> Line<T> {
     fn first(&self) -> Option<&Item<T>> {
         self.items.front()
@@ -399,6 +401,11 @@ impl<T> Line<T> {
     }
 }
 
+/// When work of this cost must begin to be done by its deadline.
+fn latest_start(deadline: Option<Instant>, cost: Duration, now: Instant) -> Option<Instant> {
+    deadline.map(|deadline| deadline.checked_sub(cost).unwrap_or(now))
+}
+
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -409,3 +416,7 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 #[cfg(test)]
 #[path = "policy_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod hold_tests;

@@ -41,7 +41,7 @@ fn ids(batch: &Batch<u64>) -> Vec<u64> {
 fn teach(policy: &mut Policy<u64>, fixed: Duration, per_row: Duration) {
     for round in 0..64_u32 {
         let rows = 1 + round % 8;
-        policy.learn(rows as usize, fixed + per_row * rows);
+        policy.learn(rows as usize, fixed + per_row * rows, Instant::now());
     }
 }
 
@@ -107,46 +107,66 @@ fn urgent_rows_go_first_but_overtake_only_so_often() {
     assert_eq!(batches, limits().overtake_max + 1);
 }
 
-#[test]
-fn a_hold_pays_only_when_the_fixed_cost_exceeds_the_wait() {
-    let start = Instant::now();
-    let mut dear = Policy::new(limits());
-    let mut cheap = Policy::new(limits());
-    teach(&mut dear, ms(4), Duration::from_micros(50));
-    teach(&mut cheap, Duration::from_micros(20), Duration::from_micros(1));
-    for policy in [&mut dear, &mut cheap] {
-        for id in 1..=3 {
-            policy.push(item(id, 1, 0, start + Duration::from_micros(100) * u32::try_from(id).expect("small")));
+/// Teaches that `count` requests arrive half a millisecond after each batch, and gives the time of the last end.
+fn teach_arrivals(policy: &mut Policy<u64>, fixed: Duration, count: u64) -> Instant {
+    let mut now = Instant::now();
+    for round in 0..100 {
+        policy.learn(1, fixed, now);
+        for id in 0..count {
+            policy.push(item(1000 * (round + 1) + id, 1, 0, now + Duration::from_micros(500)));
         }
+        while let Next::Run(_) = policy.next(now + ms(1), true) {}
+        now += ms(10);
     }
-    let now = start + Duration::from_micros(310);
-    assert!(matches!(dear.next(now, false), Next::Hold(_)));
-    assert_eq!(run(&mut cheap, now).release, Release::Idle);
-    assert!(matches!(dear.next(now, true), Next::Run(batch) if batch.release == Release::Drain));
+    policy.learn(1, fixed, now);
+    now
 }
 
 #[test]
-fn a_hold_ends_with_the_burst_and_never_exceeds_its_bound() {
-    let start = Instant::now();
+fn a_hold_pays_only_when_the_fixed_cost_exceeds_the_wait() {
+    let mut dear = Policy::new(limits());
+    let mut cheap = Policy::new(limits());
+    let now = teach_arrivals(&mut dear, ms(4), 3);
+    dear.push(item(1, 1, 0, now));
+    assert!(matches!(dear.next(now, false), Next::Hold(_)), "three are expected within half a millisecond");
+    assert!(matches!(dear.next(now, true), Next::Run(batch) if batch.release == Release::Drain));
+    let now = teach_arrivals(&mut cheap, Duration::from_micros(150), 3);
+    for id in 1..=3 {
+        cheap.push(item(id, 1, 0, now));
+    }
+    assert_eq!(run(&mut cheap, now).release, Release::Idle);
+}
+
+#[test]
+fn a_hold_never_exceeds_its_bound() {
     let mut policy = Policy::new(limits());
-    teach(&mut policy, ms(40), Duration::from_micros(50));
-    policy.push(item(1, 1, 0, start));
-    policy.push(item(2, 1, 0, start + ms(1)));
-    let Next::Hold(due) = policy.next(start + ms(1), false) else { panic!("expected a hold") };
-    assert_eq!(due, start + ms(2));
-    assert_eq!(run(&mut policy, due).release, Release::Delay);
+    let now = teach_arrivals(&mut policy, ms(40), 3);
+    policy.push(item(1, 1, 0, now));
+    let mut at = now;
+    while let Next::Hold(due) = policy.next(at, false) {
+        assert!(due > at && due <= now + limits().hold_max);
+        at = due;
+    }
+    assert!(at > now, "it was held");
+}
+
+#[test]
+fn a_hold_that_ends_without_company_says_so() {
+    let mut policy = Policy::new(limits());
+    let now = teach_arrivals(&mut policy, ms(40), 3);
+    policy.push(item(1, 1, 0, now));
+    assert!(matches!(policy.next(now, false), Next::Hold(_)));
+    assert_eq!(run(&mut policy, now + limits().hold_max).release, Release::Delay);
 }
 
 #[test]
 fn a_hold_puts_no_deadline_at_risk() {
-    let start = Instant::now();
     let mut policy = Policy::new(Limits { hold_max: ms(50), ..limits() });
-    teach(&mut policy, ms(40), Duration::from_micros(1));
-    policy.push(item(1, 1, 0, start));
-    policy.push(Item { deadline: Some(start + ms(50)), ..item(2, 1, 0, start + ms(5)) });
-    let Next::Hold(due) = policy.next(start + ms(5), false) else { panic!("expected a hold") };
-    assert!(due <= start + ms(10), "must start 40 ms before the deadline");
-    assert_eq!(run(&mut policy, start + ms(11)).release, Release::Deadline);
+    let now = teach_arrivals(&mut policy, ms(40), 3);
+    policy.push(Item { deadline: Some(now + ms(42)), ..item(1, 1, 0, now) });
+    let Next::Hold(due) = policy.next(now, false) else { panic!("expected a hold") };
+    assert!(due <= now + ms(2), "must start 40 ms before the deadline");
+    assert_eq!(run(&mut policy, now + ms(3)).release, Release::Deadline);
 }
 
 #[test]
@@ -295,7 +315,7 @@ fn play(events: Vec<Event>, limits: &Limits) {
                     Next::Run(batch) => {
                         world.check_batch(&batch, limits, now);
                         now += ms(took);
-                        if fails { policy.failed() } else { policy.learn(batch.rows, ms(took)) }
+                        if fails { policy.failed(now) } else { policy.learn(batch.rows, ms(took), now) }
                     }
                     Next::Hold(until) => assert!(until > now && until <= now + limits.hold_max),
                     Next::Empty => assert!(world.waiting.is_empty()),
@@ -320,7 +340,7 @@ fn drain(mut policy: Policy<u64>, mut world: World, now: Instant, limits: &Limit
     }
     while let Next::Run(batch) = policy.next(now, true) {
         world.check_batch(&batch, limits, now);
-        policy.learn(batch.rows, ms(1));
+        policy.learn(batch.rows, ms(1), now);
     }
     assert!(world.waiting.is_empty() && policy.rows() == 0);
 }

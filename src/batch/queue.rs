@@ -167,13 +167,13 @@ impl Queue {
         }
     }
 
-    /// A batch of `rows` rows took so long.
-    pub fn learn(&self, rows: usize, took: Duration) {
-        self.state.lock().policy.learn(rows, took);
+    /// A batch of `rows` rows took so long and ended `now`.
+    pub fn learn(&self, rows: usize, took: Duration, now: Instant) {
+        self.state.lock().policy.learn(rows, took, now);
     }
 
-    pub(super) fn failed(&self) {
-        self.state.lock().policy.failed();
+    pub(super) fn failed(&self, now: Instant) {
+        self.state.lock().policy.failed(now);
     }
 
     fn refused(&self, refusal: &Refusal, rows: usize) -> Error {

@@ -69,11 +69,11 @@ async fn run(queue: &Queue, device: &mut Device, listener: &dyn Listener, batch:
         listener.ran(batch.rows, batch.release, ended);
         match outcome {
             Ok(outputs) => {
-                queue.learn(batch.rows, took);
+                queue.learn(batch.rows, took, ended);
                 answer(batch, outputs, started, took);
             }
             Err(fault) => {
-                queue.failed();
+                queue.failed(ended);
                 if fault.panicked {
                     listener.panicked();
                 }

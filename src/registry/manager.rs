@@ -140,7 +140,7 @@ impl Registry {
             self.monitor.retire(&deployment.instruments);
         })?;
         for (rows, took) in &warmed.batches {
-            deployment.queue.learn(*rows, *took);
+            deployment.queue.learn(*rows, *took, Instant::now());
         }
         let warm_up_took = begun.elapsed().saturating_sub(load_took);
         let listener = Arc::clone(&deployment.instruments);

@@ -6,6 +6,7 @@
 //! so that a window's numbers lie side by side.
 
 mod convolve;
+mod kernel;
 mod lower;
 mod pool;
 mod product;

@@ -1,8 +1,11 @@
 //! Convolution of images that have their channels last, as a product of gathered windows and the kernels.
 
+use std::borrow::Cow;
+
 use candle_core::{CpuStorage, Result};
 
 use super::Rows;
+use super::kernel::{Target, Windows};
 use super::pool::{Image, Move};
 use super::product::Product;
 use super::rows::apply;
@@ -61,6 +64,9 @@ impl Convolution {
         }
         let values = input.values()?;
         let positions = rows * self.to.height * self.to.width;
+        if groups.iter().all(|product| product.small(positions).is_some()) {
+            return Ok(self.slide(groups, values, rows, positions));
+        }
         let window = self.window.kernel.iter().product::<usize>() * (self.from.channels / groups.len().max(1));
         let tile = (TILE_NUMBERS / window.max(1)).max(16);
         let mut out = Vec::with_capacity(positions * self.to.channels);
@@ -80,6 +86,60 @@ impl Convolution {
             first += count;
         }
         Ok(out)
+    }
+
+    /// Multiplies the windows where they lie, in images with their padding around them.
+    fn slide(&self, groups: &[Product], values: &[f32], rows: usize, positions: usize) -> Vec<f32> {
+        let [pad_y, pad_x] = self.window.padding;
+        let padded = if [pad_y, pad_x] == [0, 0] { Cow::Borrowed(values) } else { Cow::Owned(self.pad(values, rows)) };
+        let (height, width) = (self.from.height + 2 * pad_y, self.from.width + 2 * pad_x);
+        let (line, channels) = (width * self.from.channels, self.from.channels / groups.len().max(1));
+        let mut out = vec![0.0; positions * self.to.channels];
+        let base = |position: usize| {
+            let (image, at) = self.place(position);
+            let [y, x] = self.window.start(at);
+            (image * height + y) * line + x * self.from.channels
+        };
+        for (group, product) in groups.iter().enumerate() {
+            let (taps, run) = self.taps(line, group * channels, channels);
+            let windows = Windows { values: &padded, taps: &taps, run };
+            let target = Target { first: group * (self.to.channels / groups.len()), stride: self.to.channels };
+            if let Some(panels) = product.small(positions) {
+                panels.multiply(&windows, positions, base, &mut out, target);
+            }
+        }
+        if let Some(function) = groups.first().and_then(|product| product.then) {
+            apply(&mut out, function);
+        }
+        out
+    }
+
+    /// Where the runs of a window begin, from its first number on, and how long they are.
+    fn taps(&self, line: usize, first: usize, channels: usize) -> (Vec<usize>, usize) {
+        let ([height, width], [down, right]) = (self.window.kernel, self.window.dilation);
+        // With all channels and no gaps, a line of the window lies in one piece.
+        if right == 1 && channels == self.from.channels {
+            return ((0..height).map(|y| y * down * line).collect(), width * channels);
+        }
+        let place = |tap: usize| first + (tap / width) * down * line + (tap % width) * right * self.from.channels;
+        ((0..height * width).map(place).collect(), channels)
+    }
+
+    /// The images with zeros around them.
+    fn pad(&self, values: &[f32], rows: usize) -> Vec<f32> {
+        let [pad_y, pad_x] = self.window.padding;
+        let line = self.from.width * self.from.channels;
+        let padded_line = line + 2 * pad_x * self.from.channels;
+        let mut padded = vec![0.0; rows * (self.from.height + 2 * pad_y) * padded_line];
+        let images = padded.chunks_exact_mut(((self.from.height + 2 * pad_y) * padded_line).max(1));
+        for (image, padded) in values.chunks_exact(self.from.elements().max(1)).zip(images) {
+            let lines = padded.chunks_exact_mut(padded_line.max(1)).skip(pad_y);
+            for (line, padded) in image.chunks_exact(line.max(1)).zip(lines) {
+                let inside = padded.iter_mut().skip(pad_x * self.from.channels);
+                inside.zip(line).for_each(|(place, value)| *place = *value);
+            }
+        }
+        padded
     }
 
     /// Is every window one place of the image?
