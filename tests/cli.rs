@@ -160,6 +160,21 @@ fn a_model_that_fails_stops_the_others_only_when_strict() {
 }
 
 #[test]
+fn a_repository_that_is_not_there_is_named() {
+    let output = run(&["serve", "--models", "/no/such/folder", "--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--models /no/such/folder: there is no such folder"));
+}
+
+#[test]
+fn a_model_without_a_version_is_told_what_is_missing() {
+    let scratch = Scratch::new("versionless");
+    scratch.model("good").write("flat/network.toml", NETWORK);
+    let log = Server::start(&scratch, &[]).stop();
+    assert!(log.contains("flat") && log.contains("no version folder"), "{log}");
+}
+
+#[test]
 fn every_problem_of_the_settings_is_told_at_once() {
     let scratch = Scratch::new("settings");
     scratch.write("sconce.toml", "grcp = \"127.0.0.1:1\"\ntimeout = \"soon\"\n");

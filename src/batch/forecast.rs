@@ -70,7 +70,7 @@ impl Forecast {
             let since = self.ended.map_or(Duration::MAX, |ended| at.saturating_duration_since(ended));
             let (edge, share) = match self.mean.get(self.bin_of(since)) {
                 Some(mean) => {
-                    let left = self.bin - since_edge(since, self.bin);
+                    let left = self.bin.saturating_sub(since_edge(since, self.bin));
                     (at + left, mean * left.div_duration_f64(self.bin))
                 }
                 None => (at + self.bin, self.gap.map_or(0.0, |gap| self.bin.as_secs_f64() / gap.max(1e-9))),

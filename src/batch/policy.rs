@@ -202,11 +202,12 @@ impl<T> Policy<T> {
     pub(super) fn next(&mut self, now: Instant, draining: bool) -> Next<T> {
         let Some(head) = self.head(now) else { return Next::Empty };
         let (cap, limit) = self.cap(&head, now);
-        if head.waiting < cap && !draining {
-            if let Some(due) = self.hold(&head, now) {
-                self.holding = true;
-                return Next::Hold(due);
-            }
+        if head.waiting < cap
+            && !draining
+            && let Some(due) = self.hold(&head, now)
+        {
+            self.holding = true;
+            return Next::Hold(due);
         }
         let release = match draining {
             _ if head.waiting >= cap => limit,

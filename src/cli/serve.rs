@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::screen::say;
 use crate::app::{LevelHandle, Server, Signals, start_log};
@@ -28,6 +28,9 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(config: Config, reload: impl Fn()) -> anyhow::Result<()> {
+    for folder in &config.models {
+        anyhow::ensure!(folder.is_dir(), "--models {}: there is no such folder", folder.display());
+    }
     let mut signals = Signals::listen().context("listen for signals")?;
     let sources = config.models.iter().map(|path| Box::new(Directory::new(path)) as Box<dyn RegistrySource>);
     let (sources, strict) = (sources.collect(), config.strict);
@@ -43,6 +46,9 @@ async fn serve(config: Config, reload: impl Fn()) -> anyhow::Result<()> {
     };
     if failed > 0 && strict {
         bail!("{failed} of the models failed to load, and --strict asks for all; the log above says why");
+    }
+    if server.pipeline().model_states().is_empty() {
+        warn!("no models: expected folders laid out as <model>/<version>/<files> in --models");
     }
     say(&format!("sconce is ready: grpc={grpc} metrics={metrics}"));
     signals.stop(&reload).await;

@@ -33,8 +33,7 @@ impl RegistrySource for Directory {
         let mut found = Vec::new();
         for folder in folders(&self.path)? {
             if let Some(name) = folder.file_name().and_then(|name| name.to_str())
-                && !name.starts_with('.')
-                && is_model(&folder)
+                && !is_none_of_ours(name)
             {
                 found.push(Found { folder: name.to_owned(), listing: list_model(&folder, name) });
             }
@@ -61,6 +60,11 @@ fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
     }
     versions.sort_by_key(|(version, _)| *version);
     Listing { name, config, versions }.choose_versions()
+}
+
+/// Folders that tools and file systems leave behind.
+fn is_none_of_ours(name: &str) -> bool {
+    name.starts_with(['.', '_']) || name == "lost+found"
 }
 
 /// Does a folder look like a model: is there a version or a `model.toml`?
