@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::service::Service;
+use pin_project_lite::pin_project;
 use tokio::time::{Duration, Instant, sleep_until};
 
 /// Calls in progress on a connection, and when the last one ended.
@@ -59,21 +60,24 @@ where
 
     fn call(&self, request: R) -> Self::Future {
         self.activity.calls.fetch_add(1, Ordering::Relaxed);
-        Call { future: Box::pin(self.inner.call(request)), _ends: Ends(Arc::clone(&self.activity)) }
+        Call { future: self.inner.call(request), _ends: Ends(Arc::clone(&self.activity)) }
     }
 }
 
-/// A call in progress.
-pub(super) struct Call<F> {
-    future: Pin<Box<F>>,
-    _ends: Ends,
+pin_project! {
+    /// A call in progress.
+    pub(super) struct Call<F> {
+        #[pin]
+        future: F,
+        _ends: Ends,
+    }
 }
 
 impl<F: Future> Future for Call<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.future.as_mut().poll(context)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(context)
     }
 }
 

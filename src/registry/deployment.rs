@@ -28,6 +28,8 @@ pub struct Deployment {
     pub queue: Arc<Queue>,
     /// What is counted of it.
     pub instruments: Arc<Instruments>,
+    /// Does it run on the network's threads, in batches so short that no request needs a timer of its own?
+    pub inline: bool,
 }
 
 impl Deployment {
@@ -37,6 +39,7 @@ impl Deployment {
         version: Version,
         loaded: &Loaded,
         config: &ModelConfig,
+        inline: bool,
         monitor: &Monitor,
     ) -> Arc<Self> {
         let queue = Queue::new(limits(config));
@@ -52,6 +55,7 @@ impl Deployment {
             config: config.clone(),
             queue,
             instruments,
+            inline,
         })
     }
 }

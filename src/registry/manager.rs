@@ -131,12 +131,14 @@ impl Registry {
 
     fn bring_up(&self, name: &ModelName, version: Version, files: &Files, config: &ModelConfig) -> Result<(), Error> {
         let begun = Instant::now();
-        let executor = LocalExecutor::load(files, config)?;
+        let mut executor = LocalExecutor::load(files, config)?;
         self.table.advance(name, version, Event::Loaded, None);
         self.tell_change();
         let load_took = begun.elapsed();
-        let deployment = Deployment::new(name, version, executor.loaded(), config, &self.monitor);
-        let (device, warmed) = self.device(name, executor, config).inspect_err(|_| {
+        let warmed = self.warm_up(&mut executor, config)?;
+        let inline = is_inline(config, &warmed);
+        let deployment = Deployment::new(name, version, executor.loaded(), config, inline, &self.monitor);
+        let device = self.device(name, executor, inline).inspect_err(|_| {
             self.monitor.retire(&deployment.instruments);
         })?;
         for (rows, took) in &warmed.batches {
@@ -154,28 +156,18 @@ impl Registry {
         Ok(())
     }
 
-    /// Warms an executor up and gives it the place that suits what its batches cost.
-    fn device(
-        &self,
-        name: &ModelName,
-        mut executor: LocalExecutor,
-        config: &ModelConfig,
-    ) -> Result<(Device, WarmUp), Error> {
+    fn warm_up(&self, executor: &mut LocalExecutor, config: &ModelConfig) -> Result<WarmUp, Error> {
         let signature = executor.loaded().signature.clone();
         let rows_max = config.max_batch_size.get();
-        let warmed = self.cores.install(|| warm_up(&mut executor, &signature, rows_max, config.warmup.time_max))?;
-        let cheap = warmed.largest().is_some_and(|took| took <= INLINE_MAX);
-        let inline = match config.device.placement {
-            Placement::Inline => true,
-            Placement::Thread => false,
-            Placement::Auto => cheap,
-        };
+        self.cores.install(|| warm_up(executor, &signature, rows_max, config.warmup.time_max))
+    }
+
+    fn device(&self, name: &ModelName, executor: LocalExecutor, inline: bool) -> Result<Device, Error> {
         if inline {
-            return Ok((Device::Inline(Box::new(executor)), warmed));
+            return Ok(Device::Inline(Box::new(executor)));
         }
         let started = Device::on_thread(name.as_str(), Box::new(executor), self.cores.clone());
-        let device = started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))?;
-        Ok((device, warmed))
+        started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))
     }
 
     /// Is every model that could be loaded ready?
@@ -199,5 +191,14 @@ impl Registry {
             }
         }
         self.tell_change();
+    }
+}
+
+/// May batches run on the network's threads? By configuration, or by what the largest batch cost.
+fn is_inline(config: &ModelConfig, warmed: &WarmUp) -> bool {
+    match config.device.placement {
+        Placement::Inline => true,
+        Placement::Thread => false,
+        Placement::Auto => warmed.largest().is_some_and(|took| took <= INLINE_MAX),
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service;
@@ -80,7 +81,7 @@ where
         if let Some(deadline) = &deadline {
             request.extensions_mut().insert(deadline.clone());
         }
-        let answer = Guarded { answer: Box::pin(self.inner.call(request)), pipeline: Arc::clone(&self.pipeline) };
+        let answer = Guarded { answer: self.inner.call(request), pipeline: Arc::clone(&self.pipeline) };
         let bytes_max = self.settings.message_bytes_max;
         Box::pin(async move {
             let answered = match &deadline {
@@ -139,10 +140,13 @@ impl Call {
     }
 }
 
-/// A call whose panic is an INTERNAL answer.
-struct Guarded<F> {
-    answer: Pin<Box<F>>,
-    pipeline: Arc<Pipeline>,
+pin_project! {
+    /// A call whose panic is an `INTERNAL` answer.
+    struct Guarded<F> {
+        #[pin]
+        answer: F,
+        pipeline: Arc<Pipeline>,
+    }
 }
 
 impl<F> Future for Guarded<F>
@@ -151,13 +155,13 @@ where
 {
     type Output = Result<Response<Body>, Infallible>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = &mut self.answer;
-        if let Ok(poll) = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Ok(poll) = catch_unwind(AssertUnwindSafe(|| this.answer.poll(context))) {
             return poll;
         }
         error!("a handler panicked");
-        self.pipeline.monitor().panicked();
+        this.pipeline.monitor().panicked();
         let error = Error::new(Reason::Panic, "the server failed on this request");
         Poll::Ready(Ok(status(&error).into_http()))
     }

@@ -5,6 +5,7 @@ mod deadline;
 mod door;
 mod health;
 mod service;
+mod services;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::serve::Pipeline;
 use door::Door;
 use proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use service::Inference;
+use services::Services;
 
 /// The protocol's messages, generated from `proto/inference.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::all, reason = "generated code")]
@@ -54,8 +56,8 @@ pub fn serve(
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + use<>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
-    let routes = routes(pipeline, settings, &reporter)?;
-    let door = Door::new(routes.prepare(), Arc::clone(pipeline), settings);
+    let services = Services { inference: inference(pipeline, settings), others: others(&reporter)?.prepare() };
+    let door = Door::new(services, Arc::clone(pipeline), settings);
     let service = TowerToHyperService::new(door.map_request(|request: Request<Incoming>| request.map(Body::new)));
     let connections = net::serve(listener, Protocol::Http2, service, limits, stop.clone());
     let health = health::keep(Arc::clone(pipeline), reporter, stop);
@@ -64,26 +66,25 @@ pub fn serve(
     })
 }
 
-fn routes(
-    pipeline: &Arc<Pipeline>,
-    settings: Settings,
-    reporter: &HealthReporter,
-) -> Result<Routes, tonic_reflection::server::Error> {
-    let inference = GrpcInferenceServiceServer::new(Inference::new(pipeline))
+fn inference(pipeline: &Arc<Pipeline>, settings: Settings) -> GrpcInferenceServiceServer<Inference> {
+    GrpcInferenceServiceServer::new(Inference::new(pipeline))
         .max_decoding_message_size(settings.message_bytes_max)
         .max_encoding_message_size(usize::MAX)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Deflate)
         .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate);
+        .send_compressed(CompressionEncoding::Deflate)
+}
+
+/// Health and reflection; everything else is unimplemented.
+fn others(reporter: &HealthReporter) -> Result<Routes, tonic_reflection::server::Error> {
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(inference).add_service(health);
-    Ok(routes.add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?))
+    Ok(Routes::new(health).add_service(reflect().build_v1()?).add_service(reflect().build_v1alpha()?))
 }
 
 fn serving(ready: bool) -> ServingStatus {

@@ -19,7 +19,7 @@ use self::pool::{Global, Pool};
 use self::product::Product;
 use self::rows::{Affine, Norm, Turn};
 use super::layer::Activation;
-use super::step::Step;
+use super::step::{Step, Work};
 use crate::model::CandleModel;
 
 /// A network, lowered for the processor.
@@ -29,7 +29,13 @@ pub(super) struct Program {
     width: usize,
     /// Dimensions of an output row.
     row: Vec<usize>,
+    /// Rows that go through the whole network at once.
+    pass_rows: usize,
 }
+
+/// Numbers between two layers of a convolutional network that stay in a core's own cache.
+const PASS_NUMBERS: usize = 1 << 15;
+const PASS_ROWS_MIN: usize = 4;
 
 /// One operation on rows in `f32`, row-major.
 enum Op {
@@ -49,7 +55,23 @@ impl Program {
     /// For rows of shape `dims`.
     pub(super) fn new(steps: Vec<Step>, dims: &[usize]) -> Self {
         let row = steps.last().map_or_else(|| dims.to_vec(), |step| step.to.clone());
-        Self { ops: lower::lower(steps), width: dims.iter().product(), row }
+        let pass_rows = pass_rows(&steps);
+        Self { ops: lower::lower(steps), width: dims.iter().product(), row, pass_rows }
+    }
+
+    /// The whole batch, a few rows at a time if that is faster.
+    fn run_all(&self, storage: &CpuStorage, start: usize, rows: usize) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        for first in (0..rows).step_by(self.pass_rows) {
+            let count = self.pass_rows.min(rows - first);
+            let from = start + first * self.width;
+            let part = self.run(Rows::Input { storage, start: from, end: from + count * self.width }, count)?;
+            if count == rows {
+                return Ok(part);
+            }
+            values.extend_from_slice(&part);
+        }
+        Ok(values)
     }
 
     fn run(&self, input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
@@ -79,10 +101,19 @@ impl CustomOp1 for Program {
         if rows.checked_mul(self.width) != Some(end - start) {
             bail!("expected rows of {} elements, got shape {:?}", self.width, layout.dims());
         }
-        let values = if rows == 0 { Vec::new() } else { self.run(Rows::Input { storage, start, end }, rows)? };
+        let values = self.run_all(storage, start, rows)?;
         let dims: Vec<usize> = std::iter::once(rows).chain(self.row.iter().copied()).collect();
         Ok((CpuStorage::F32(values), Shape::from(dims)))
     }
+}
+
+/// Convolutions make many numbers of few weights, so that more rows at once only leave the cache; a linear layer's
+/// weights are read once for all rows.
+fn pass_rows(steps: &[Step]) -> usize {
+    let convolves = steps.iter().any(|step| matches!(step.work, Work::Convolve(_)));
+    let widest = steps.iter().map(|step| step.to.iter().product::<usize>()).max().unwrap_or(1);
+    let rows = PASS_NUMBERS / widest.max(1);
+    if convolves { rows.next_multiple_of(PASS_ROWS_MIN).max(PASS_ROWS_MIN) } else { usize::MAX }
 }
 
 impl Op {

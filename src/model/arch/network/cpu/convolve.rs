@@ -11,8 +11,11 @@ use super::product::Product;
 use super::rows::apply;
 use crate::model::arch::network::layer::Activation;
 
-/// Windows are gathered until they have so many numbers, then multiplied: as much as a core's second cache holds.
-const TILE_NUMBERS: usize = 1 << 16;
+/// Multiplications up to which windows are multiplied where they lie. More than for a linear layer: candle's product
+/// needs them gathered first, and gains less where the outputs are few.
+const SMALL_CONVOLUTION: usize = 1 << 23;
+/// Windows are gathered until they have so many numbers, then multiplied.
+const TILE_NUMBERS: usize = 1 << 18;
 
 /// A convolution.
 pub(super) struct Convolution {
@@ -64,7 +67,7 @@ impl Convolution {
         }
         let values = input.values()?;
         let positions = rows * self.to.height * self.to.width;
-        if groups.iter().all(|product| product.small(positions).is_some()) {
+        if groups.iter().all(|product| product.small(positions, SMALL_CONVOLUTION).is_some()) {
             return Ok(self.slide(groups, values, rows, positions));
         }
         let window = self.window.kernel.iter().product::<usize>() * (self.from.channels / groups.len().max(1));
@@ -104,7 +107,7 @@ impl Convolution {
             let (taps, run) = self.taps(line, group * channels, channels);
             let windows = Windows { values: &padded, taps: &taps, run };
             let target = Target { first: group * (self.to.channels / groups.len()), stride: self.to.channels };
-            if let Some(panels) = product.small(positions) {
+            if let Some(panels) = product.small(positions, SMALL_CONVOLUTION) {
                 panels.multiply(&windows, positions, base, &mut out, target);
             }
         }

@@ -1,0 +1,40 @@
+//! Which service a call is for: inference by its prefix, at once; the others by a router.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service;
+
+use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::service::Inference;
+
+const INFERENCE: &str = "/inference.GRPCInferenceService/";
+
+/// The services of the gRPC port.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) inference: GrpcInferenceServiceServer<Inference>,
+    pub(super) others: Routes,
+}
+
+impl Service<Request<Body>> for Services {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Both are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with(INFERENCE) {
+            return self.inference.call(request);
+        }
+        Box::pin(self.others.call(request))
+    }
+}
