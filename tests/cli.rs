@@ -227,3 +227,28 @@ fn wait_until_handled(server: &Server) {
         }
     }
 }
+
+#[test]
+fn a_signal_while_a_model_loads_ends_the_server() {
+    let scratch = Scratch::new("loading");
+    // Warm-up copies up to 256 MiB a batch.
+    scratch.write(
+        "large/1/identity.toml",
+        "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"FP32\"\ndims = [262144]\n",
+    );
+    scratch.write("large/model.toml", "max_batch_size = 256\n[warmup]\ntime_max = \"60s\"\n");
+    let mut command = sconce();
+    command.arg("serve").arg("--models").arg(scratch.path()).args([
+        "--grpc",
+        "127.0.0.1:0",
+        "--metrics",
+        "127.0.0.1:0",
+    ]);
+    let child = command.args(["--shutdown-delay", "0s"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut server = Server(child.expect("starts"));
+    let mut line = String::new();
+    BufReader::new(server.0.stderr.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    assert!(line.contains("listening"), "{line}");
+    server.signal("-TERM");
+    assert_eq!(server.0.wait().expect("ends").code(), Some(0));
+}

@@ -16,8 +16,11 @@ pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<ExitCode> {
     let config = Config::load(flags, &environment).map_err(|problems| anyhow!("{problems}"))?;
     let level = start_log(config.log.format, &config.log.level).map_err(|error| anyhow!("log level: {error}"))?;
     let reload = || change_level(&level, flags, &environment);
-    runtime()?.block_on(serve(config, reload))?;
-    Ok(ExitCode::SUCCESS)
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config, reload));
+    // A model that is still loading does not hold the process up.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// A runtime with a network thread for each core. Errors: they cannot be started.

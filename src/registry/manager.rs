@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -34,12 +35,15 @@ pub struct Registry {
     cores: Cores,
     spawn: Spawn,
     changed: watch::Sender<()>,
+    /// Has everything been loaded once, or failed to?
+    settled: AtomicBool,
 }
 
 impl Registry {
     /// A registry without models.
     pub fn new(monitor: Arc<Monitor>, cores: Cores, spawn: Spawn) -> Arc<Self> {
-        Arc::new(Self { table: Table::default(), monitor, cores, spawn, changed: watch::Sender::new(()) })
+        let (table, changed, settled) = (Table::default(), watch::Sender::new(()), AtomicBool::new(false));
+        Arc::new(Self { table, monitor, cores, spawn, changed, settled })
     }
 
     /// The table that requests look in.
@@ -82,7 +86,10 @@ impl Registry {
                 }
             }
         }
-        failed + self.load_listings(&listings)
+        failed += self.load_listings(&listings);
+        self.settled.store(true, Ordering::Relaxed);
+        self.tell_change();
+        failed
     }
 
     /// Every version is entered as loading before the first is loaded: a client never hears that one is unknown.
@@ -170,11 +177,12 @@ impl Registry {
         started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))
     }
 
-    /// Is every model that could be loaded ready?
+    /// Has all been loaded, and is every model ready that could be?
     pub fn is_ready(&self) -> bool {
         let models = self.table.models();
         let settled = |state| matches!(state, State::Ready | State::Failed);
-        models.values().all(|model| model.versions.values().all(|entry| settled(entry.state)))
+        self.settled.load(Ordering::Relaxed)
+            && models.values().all(|model| model.versions.values().all(|entry| settled(entry.state)))
     }
 
     /// Takes every model out of service. What their queues have accepted is still answered.

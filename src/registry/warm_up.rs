@@ -10,8 +10,8 @@ use crate::types::{Error, Shape, Signature, Tensor, TensorSpec};
 
 /// Runs of each batch size.
 const ROUNDS: usize = 3;
-/// Shapes of rows larger than this are not made up.
-const ROW_ELEMENTS_MAX: usize = 1 << 24;
+/// Batches of more elements than this are not made up.
+const ELEMENTS_MAX: usize = 1 << 26;
 
 /// What warm-up saw: rows and duration of each batch, in the order in which they ran.
 pub(super) struct WarmUp {
@@ -62,8 +62,8 @@ pub(super) fn warm_up(
 fn zeros(spec: &TensorSpec, rows: usize) -> Option<Tensor> {
     let dims: Vec<usize> = std::iter::once(rows).chain(spec.row.iter().map(|dim| dim.unwrap_or(1))).collect();
     let shape = Shape::new(&dims);
-    shape.row_elements().filter(|elements| *elements <= ROW_ELEMENTS_MAX)?;
     // An empty string is its length alone: four zero bytes.
-    let bytes = shape.elements()?.checked_mul(spec.dtype.width().unwrap_or(4))?;
+    let elements = shape.elements().filter(|elements| *elements <= ELEMENTS_MAX)?;
+    let bytes = elements.checked_mul(spec.dtype.width().unwrap_or(4))?;
     Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
 }

@@ -34,7 +34,7 @@ pub(super) struct Program {
 }
 
 /// Numbers between two layers of a convolutional network that stay in a core's own cache.
-const PASS_NUMBERS: usize = 1 << 15;
+const PASS_NUMBERS: usize = 1 << 13;
 const PASS_ROWS_MIN: usize = 4;
 
 /// One operation on rows in `f32`, row-major.

@@ -136,13 +136,13 @@ fn standardise(tensors: &Tensors<'_>, row: &[usize]) -> Result<Work, Trouble> {
     let width = last(row);
     let center = tensors.take("mean", &[width])?;
     let spread = tensors.take("scale", &[width])?;
-    if let Some(position) = spread.iter().position(|value| *value == 0.0) {
-        return Err(Trouble::Shape(format!(
-            "\"{}\" is 0 at {position}, expected another number",
-            tensors.name("scale")
-        )));
+    let scale: Vec<f32> = spread.iter().map(|value| narrow(1.0 / f64::from(*value))).collect();
+    if let Some((position, (value, _))) =
+        spread.iter().zip(&scale).enumerate().find(|(_, (_, scale))| !scale.is_finite())
+    {
+        let name = tensors.name("scale");
+        return Err(Trouble::Shape(format!("\"{name}\" is {value} at {position}, which cannot be divided by")));
     }
-    let scale = spread.iter().map(|value| narrow(1.0 / f64::from(*value))).collect();
     Ok(Work::Affine(Affine { axis: Axis::Last, center, scale, shift: vec![0.0; width] }))
 }
 
@@ -216,11 +216,12 @@ fn batch_norm(tensors: &Tensors<'_>, epsilon: f64, row: &[usize]) -> Result<Work
     let mut scale = Vec::with_capacity(channels);
     for (position, (variance, weight)) in variance.iter().zip(&weight).enumerate() {
         let spread = f64::from(*variance) + epsilon;
-        if spread <= 0.0 {
+        let factor = narrow(f64::from(*weight) / spread.sqrt());
+        if spread <= 0.0 || !factor.is_finite() {
             let name = tensors.name("running_var");
             return Err(Trouble::Shape(format!("\"{name}\" is {variance} at {position}, expected a positive number")));
         }
-        scale.push(narrow(f64::from(*weight) / spread.sqrt()));
+        scale.push(factor);
     }
     Ok(Work::Affine(Affine { axis: Axis::Channel, center, scale, shift }))
 }

@@ -106,13 +106,14 @@ fn every_layer_alone_computes_what_the_reference_does() {
     }
 }
 
+/// Large enough that windows are gathered and multiplied by candle, in tiles.
 #[test]
-fn large_images_are_computed_in_tiles() {
+fn large_convolutions_are_computed_in_tiles() {
     let mut generator = Generator::new(7);
     let mut net = Net::new(&[6, 40, 36]);
-    generator.convolution_to(&mut net, 2, 5, [1, 2, 1, 1], 8);
+    generator.convolution_to(&mut net, 2, 5, [1, 2, 1, 1], 16);
     net.add("relu", "");
-    generator.convolution(&mut net, 2, 3, [2, 1, 2, 2]);
+    generator.convolution_to(&mut net, 2, 3, [2, 1, 2, 2], 256);
     net.add("global_pool", "");
     let inputs: Vec<_> = (0..3).map(|_| generator.row(&net.dims)).collect();
     check(&net, &inputs);

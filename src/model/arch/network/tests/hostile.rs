@@ -114,7 +114,7 @@ fn shapes_of_norms_and_sizes_of_rows_are_checked() {
 fn weights_that_cannot_be_divided_by_are_refused() {
     let mut zero = net(&[2], &[("standardise", "")], &[("0.mean", &[2]), ("0.scale", &[2])]);
     zero.tensors.get_mut("0.scale").expect("a tensor").1[1] = 0.0;
-    assert_eq!(error(&zero), "network.toml: layer 0 (standardise): \"0.scale\" is 0 at 1, expected another number");
+    assert_eq!(error(&zero), "network.toml: layer 0 (standardise): \"0.scale\" is 0 at 1, which cannot be divided by");
     let mut negative = net(&[1], &[("batch_norm", "")], &[("0.running_mean", &[1]), ("0.running_var", &[1])]);
     negative.tensors.get_mut("0.running_var").expect("a tensor").1[0] = -1.0;
     let wanted = "network.toml: layer 0 (batch_norm): \"0.running_var\" is -1 at 0, expected a positive number";
