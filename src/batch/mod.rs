@@ -3,12 +3,15 @@
 //! `policy` decides, as a pure function of plain data and `now`; `queue` keeps it under one lock; `worker` runs what
 //! it releases. Deliberately absent: kinds of models, protocols, metrics.
 
+mod calls;
 mod forecast;
 mod item;
 mod policy;
 mod queue;
+mod run;
 mod worker;
 
+pub use calls::{Begun, Calls};
 pub use item::Limits;
 pub use queue::{Job, PartAnswer, Queue, Ticket};
-pub use worker::{Listener, work};
+pub use worker::{Listener, Worker};

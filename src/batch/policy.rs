@@ -117,6 +117,11 @@ impl<T> Policy<T> {
         self.rows
     }
 
+    /// Items that wait.
+    pub(super) fn items(&self) -> usize {
+        self.lines.iter().map(|line| line.items.len()).sum()
+    }
+
     /// Arrival of the item that has waited longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.lines.iter().filter_map(Line::first).map(|item| item.arrived).min()

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant};
 
+use super::calls::Calls;
 use super::item::{Item, Limits};
 use super::policy::{Batch, Next, Policy, Refusal};
 use crate::types::{BatchReport, Error, Reason, Tensor};
@@ -53,6 +54,7 @@ pub struct Queue {
     state: Mutex<State>,
     wake: Notify,
     limits: Limits,
+    calls: Arc<Calls>,
     next_id: AtomicU64,
     hasher: RandomState,
 }
@@ -73,16 +75,22 @@ pub(super) enum Step {
 }
 
 impl Queue {
-    /// An empty queue.
-    pub fn new(limits: Limits) -> Arc<Self> {
+    /// An empty queue of a server whose calls are counted by `calls`.
+    pub fn new(limits: Limits, calls: Arc<Calls>) -> Arc<Self> {
         let state = Mutex::new(State { policy: Policy::new(limits.clone()), draining: false });
         let (wake, next_id, hasher) = (Notify::new(), AtomicU64::new(1), RandomState::new());
-        Arc::new(Self { state, wake, limits, next_id, hasher })
+        Arc::new(Self { state, wake, limits, calls, next_id, hasher })
     }
 
     /// Its limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The server's calls in progress.
+    #[cfg(test)]
+    pub(super) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// Rows that wait.
@@ -101,7 +109,12 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Lets a job wait, cut into parts of at most a batch. All of it is taken, or none.
+    /// Tells the worker that there is something to do.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Lets a job wait, cut into parts of at most a batch. All of it is taken, or none. Wakes nobody.
     ///
     /// Errors: queue full, predicted wait too long, deadline passed, draining. Cost: one lock.
     pub fn submit(self: &Arc<Self>, job: Job) -> Result<Ticket, Error> {
@@ -123,7 +136,6 @@ impl Queue {
                 state.policy.push(Item { id, rows, group, level, arrived, deadline, payload });
             }
         }
-        self.wake.notify_one();
         Ok(ticket)
     }
 
@@ -142,6 +154,17 @@ impl Queue {
         drop(state);
         answer_expired(expired, now);
         step
+    }
+
+    /// Has a call begun that does not wait yet, and so may be about to join?
+    pub(super) fn expects_company(&self) -> bool {
+        self.calls.count() > self.state.lock().policy.items()
+    }
+
+    /// Is there anything that only the worker's task will do?
+    pub(super) fn needs_worker(&self) -> bool {
+        let state = self.state.lock();
+        state.draining || state.policy.items() > 0
     }
 
     /// Waits for an arrival, or until `until`. Cancel safe.

@@ -1,15 +1,14 @@
-//! Runs what the policy releases on a device, and answers every item exactly once.
+//! Who runs a model's batches: a task of the model's own, or, where that is sooner, the request that just arrived.
 
-use std::pin::pin;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
-use super::item::Item;
-use super::policy::Batch;
-use super::queue::{PartAnswer, Queue, Step, Waiting, expire};
-use crate::device::{Device, Fault};
-use crate::types::{BatchReport, Error, Reason, Release, Tensor};
+use super::queue::{Job, PartAnswer, Queue, Step};
+use super::run::run;
+use crate::device::Device;
+use crate::types::{Error, Release};
 
 /// A hold shorter than the timer's resolution is waited out by yielding, at most so often.
 const YIELDS_MAX: u32 = 4096;
@@ -25,130 +24,123 @@ pub trait Listener: Send + Sync {
     fn panicked(&self);
 }
 
-/// Serves a queue until it is closed and empty.
-///
-/// Not cancel safe: what runs when it is dropped is answered with an error.
-pub async fn work(queue: Arc<Queue>, mut device: Device, listener: Arc<dyn Listener>) {
-    let mut yields = 0;
-    loop {
-        match queue.step() {
-            Step::Run(batch, now) => {
-                yields = 0;
-                run(&queue, &mut device, &*listener, batch, now).await;
-                // Lets answers leave and requests arrive before the next batch is chosen.
-                tokio::task::yield_now().await;
-            }
-            Step::Wait(None) => {
-                queue.wait(None).await;
-                // What has arrived together is decoded before the batch is chosen.
-                tokio::task::yield_now().await;
-            }
-            Step::Wait(Some(until)) if yields < YIELDS_MAX && until < Instant::now() + TIMER_RESOLUTION => {
-                yields += 1;
-                tokio::task::yield_now().await;
-            }
-            Step::Wait(Some(until)) => queue.wait(Some(until)).await,
-            Step::End => return,
-        }
-    }
+/// A queue and the device that serves it.
+pub struct Worker {
+    queue: Arc<Queue>,
+    /// Taken by whoever runs a batch.
+    device: Mutex<Option<Device>>,
+    inline: bool,
+    listener: Arc<dyn Listener>,
 }
 
-/// Runs a batch; if it fails, its halves, until the guilty items are alone with their errors.
-async fn run(queue: &Queue, device: &mut Device, listener: &dyn Listener, batch: Batch<Waiting>, now: Instant) {
-    let mut pending = vec![batch];
-    let mut started = now;
-    while let Some(mut batch) = pending.pop() {
-        drop_expired(&mut batch, started);
-        if batch.items.is_empty() {
-            continue;
+impl Worker {
+    /// A worker that serves `queue` on `device`.
+    pub fn new(queue: Arc<Queue>, device: Device, listener: Arc<dyn Listener>) -> Arc<Self> {
+        let inline = matches!(device, Device::Inline(_));
+        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, listener })
+    }
+
+    /// Where rows wait for it.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Does it run on the network's threads, in batches so short that no request needs a timer of its own?
+    pub fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    /// Has a job done. On an inline device with nobody else about to join, the caller runs the batch itself: a hop to
+    /// another task would cost more than the batch.
+    ///
+    /// Not cancel safe: dropping it withdraws the job.
+    pub async fn ask(&self, job: Job) -> Result<PartAnswer, Error> {
+        let ticket = self.queue.submit(job)?;
+        if self.inline && !self.queue.expects_company() {
+            self.lead().await;
+        } else {
+            self.queue.wake();
         }
-        let parts = batch.items.iter_mut().map(|item| std::mem::take(&mut item.payload.inputs)).collect();
-        let (parts, outcome) = execute(queue, device, parts).await;
-        let ended = Instant::now();
-        let took = ended.saturating_duration_since(started);
-        listener.ran(batch.rows, batch.release, ended);
-        match outcome {
-            Ok(outputs) => {
-                queue.learn(batch.rows, took, ended);
-                answer(batch, outputs, started, took);
-            }
-            Err(fault) => {
-                queue.failed(ended);
-                if fault.panicked {
-                    listener.panicked();
+        ticket.answer().await
+    }
+
+    /// Runs what is released now, if the device is free; leaves the rest to the worker's task.
+    async fn lead(&self) {
+        if let Some(mut device) = self.take()
+            && let Step::Run(batch, now) = self.queue.step()
+        {
+            run(&self.queue, device.get(), &*self.listener, batch, now).await;
+        }
+        if self.queue.needs_worker() {
+            self.queue.wake();
+        }
+    }
+
+    /// Serves the queue until it is closed and empty: the worker's task.
+    ///
+    /// Not cancel safe: what runs when it is dropped is answered with an error.
+    pub async fn work(self: Arc<Self>) {
+        let mut yields = 0;
+        loop {
+            let Some(mut device) = self.take() else {
+                // A request leads; it wakes us if it leaves anything.
+                self.queue.wait(None).await;
+                continue;
+            };
+            match self.queue.step() {
+                Step::Run(batch, now) => {
+                    yields = 0;
+                    run(&self.queue, device.get(), &*self.listener, batch, now).await;
+                    drop(device);
+                    // Lets answers leave and requests arrive before the next batch is chosen.
+                    if self.queue.rows() > 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
-                for (item, inputs) in batch.items.iter_mut().zip(parts) {
-                    item.payload.inputs = inputs;
+                Step::Wait(None) => {
+                    drop(device);
+                    self.queue.wait(None).await;
+                    // What has arrived together is decoded before the batch is chosen.
+                    if self.queue.expects_company() {
+                        tokio::task::yield_now().await;
+                    }
                 }
-                blame(batch, &fault, listener, &mut pending);
+                Step::Wait(Some(until)) if yields < YIELDS_MAX && until < Instant::now() + TIMER_RESOLUTION => {
+                    drop(device);
+                    yields += 1;
+                    tokio::task::yield_now().await;
+                }
+                Step::Wait(Some(until)) => {
+                    drop(device);
+                    self.queue.wait(Some(until)).await;
+                }
+                Step::End => return,
             }
         }
-        started = ended;
+    }
+
+    fn take(&self) -> Option<Taken<'_>> {
+        let device = self.device.lock().take()?;
+        Some(Taken { slot: &self.device, device: Some(device) })
     }
 }
 
-/// Runs the parts, answering what expires in the queue meanwhile.
-async fn execute(queue: &Queue, device: &mut Device, parts: Vec<Vec<Tensor>>) -> crate::device::Outcome {
-    let mut run = pin!(device.run(parts));
-    tokio::select! {
-        biased;
-        outcome = &mut run => outcome,
-        () = queue.expire() => run.await,
+/// The device in use; put back when dropped, also by a panic.
+struct Taken<'a> {
+    slot: &'a Mutex<Option<Device>>,
+    device: Option<Device>,
+}
+
+impl Taken<'_> {
+    fn get(&mut self) -> &mut Device {
+        self.device.as_mut().expect("it is there until the drop")
     }
 }
 
-fn drop_expired(batch: &mut Batch<Waiting>, now: Instant) {
-    let late = |item: &mut Item<Waiting>| item.deadline.is_some_and(|deadline| deadline <= now);
-    for item in batch.items.extract_if(.., late) {
-        batch.rows -= item.rows;
-        expire(item, now);
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.slot.lock() = self.device.take();
     }
-    // A client that has gone is not computed for either.
-    batch.items.retain(|item| {
-        let wanted = !item.payload.reply.is_closed();
-        batch.rows -= if wanted { 0 } else { item.rows };
-        wanted
-    });
-}
-
-/// One item alone is guilty; of several, each half is tried by itself.
-fn blame(mut batch: Batch<Waiting>, fault: &Fault, listener: &dyn Listener, pending: &mut Vec<Batch<Waiting>>) {
-    if batch.items.len() > 1 {
-        listener.bisected();
-        let items = batch.items.split_off(batch.items.len() / 2);
-        for items in [items, batch.items] {
-            let rows = items.iter().map(|item| item.rows).sum();
-            pending.push(Batch { items, rows, release: Release::Bisect });
-        }
-        return;
-    }
-    for item in batch.items {
-        let _gone = item.payload.reply.send(Err(fault.error.clone()));
-    }
-}
-
-/// Gives each item its own rows of the outputs.
-fn answer(batch: Batch<Waiting>, outputs: Vec<Tensor>, started: Instant, compute: Duration) {
-    let (rows, release) = (batch.rows, batch.release);
-    let counts: Vec<usize> = batch.items.iter().map(|item| item.rows).collect();
-    let Some(mut columns) = split(outputs, &counts) else {
-        let error = Error::new(Reason::Model, format!("the model did not give {rows} rows for {rows} rows"));
-        for item in batch.items {
-            let _gone = item.payload.reply.send(Err(error.clone()));
-        }
-        return;
-    };
-    for item in batch.items {
-        let outputs = columns.iter_mut().filter_map(Iterator::next).collect();
-        let queue = started.saturating_duration_since(item.arrived);
-        let report = BatchReport { rows, queue, compute, release };
-        let _gone = item.payload.reply.send(Ok(PartAnswer { outputs, report }));
-    }
-}
-
-/// For each output, its parts in the order of the items. Slices of shared bytes, no copies.
-fn split(outputs: Vec<Tensor>, counts: &[usize]) -> Option<Vec<std::vec::IntoIter<Tensor>>> {
-    outputs.into_iter().map(|output| output.split(counts).map(Vec::into_iter)).collect()
 }
 
 #[cfg(test)]

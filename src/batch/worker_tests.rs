@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Duration, Instant};
 
-use super::super::{Job, Limits, Queue};
-use super::{Listener, work};
+use super::super::{Calls, Job, Limits, Queue, Ticket};
+use super::{Listener, Worker};
 use crate::device::{Cores, Device, Executor};
 use crate::types::{Error, Reason, Release, Shape, Tensor};
 
@@ -56,14 +56,17 @@ impl Listener for Counts {
 }
 
 fn queue(queue_rows_max: usize) -> Arc<Queue> {
-    Queue::new(Limits {
-        batch_rows_max: 16,
-        preferred_rows: Vec::new(),
-        hold_max: Duration::from_millis(2),
-        queue_rows_max,
-        levels: 2,
-        overtake_max: 8,
-    })
+    Queue::new(
+        Limits {
+            batch_rows_max: 16,
+            preferred_rows: Vec::new(),
+            hold_max: Duration::from_millis(2),
+            queue_rows_max,
+            levels: 2,
+            overtake_max: 8,
+        },
+        Arc::new(Calls::default()),
+    )
 }
 
 fn job(values: &[f32]) -> Job {
@@ -71,15 +74,27 @@ fn job(values: &[f32]) -> Job {
     Job { inputs, rows: values.len(), level: 0, deadline: None, arrived: Instant::now() }
 }
 
-async fn ask(queue: &Arc<Queue>, values: &[f32]) -> Result<Vec<f32>, Error> {
-    let answer = queue.submit(job(values))?.answer().await?;
+async fn ask(worker: &Worker, values: &[f32]) -> Result<Vec<f32>, Error> {
+    let answer = worker.ask(job(values)).await?;
     Ok(answer.outputs[0].to_f32().expect("f32"))
 }
 
-fn start(queue: &Arc<Queue>, device: Device) -> Arc<Counts> {
+fn submit(queue: &Arc<Queue>, job: Job) -> Ticket {
+    let ticket = queue.submit(job).expect("room");
+    queue.wake();
+    ticket
+}
+
+fn worker(queue: &Arc<Queue>, device: Device) -> (Arc<Worker>, Arc<Counts>) {
     let counts = Arc::new(Counts::default());
-    tokio::spawn(work(Arc::clone(queue), device, Arc::clone(&counts) as Arc<dyn Listener>));
-    counts
+    (Worker::new(Arc::clone(queue), device, Arc::clone(&counts) as Arc<dyn Listener>), counts)
+}
+
+/// A worker with its task.
+fn start(queue: &Arc<Queue>, device: Device) -> (Arc<Worker>, Arc<Counts>) {
+    let (worker, counts) = worker(queue, device);
+    tokio::spawn(Arc::clone(&worker).work());
+    (worker, counts)
 }
 
 fn inline() -> Device {
@@ -94,11 +109,12 @@ fn threaded() -> Device {
 #[tokio::test]
 async fn rows_keep_their_owner_and_share_batches() {
     let queue = queue(1024);
-    let counts = start(&queue, inline());
+    let (worker, counts) = start(&queue, inline());
+    let _begun: Vec<_> = (0..100).map(|_| queue.calls().begin()).collect();
     let asks: Vec<_> = (0..100_u16)
         .map(|value| {
-            let queue = Arc::clone(&queue);
-            tokio::spawn(async move { (value, ask(&queue, &[f32::from(value) * 100.0, 1.0]).await) })
+            let worker = Arc::clone(&worker);
+            tokio::spawn(async move { (value, ask(&worker, &[f32::from(value) * 100.0, 1.0]).await) })
         })
         .collect();
     for ask in asks {
@@ -112,10 +128,10 @@ async fn rows_keep_their_owner_and_share_batches() {
 async fn requests_larger_than_a_batch_are_cut_and_joined() {
     for device in [inline(), threaded()] {
         let queue = queue(1024);
-        start(&queue, device);
+        let (worker, _) = start(&queue, device);
         let values: Vec<f32> = (20..70_u8).map(f32::from).collect();
         let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
-        assert_eq!(ask(&queue, &values).await.expect("an answer"), doubled);
+        assert_eq!(ask(&worker, &values).await.expect("an answer"), doubled);
     }
 }
 
@@ -127,7 +143,8 @@ async fn only_the_guilty_request_fails() {
             .into_iter()
             .map(|value| (value, queue.submit(job(&[value])).expect("room")))
             .collect();
-        let counts = start(&queue, device);
+        let (worker, counts) = start(&queue, device);
+        queue.wake();
         for (value, ticket) in asks {
             let answer = ticket.answer().await;
             match value {
@@ -138,7 +155,7 @@ async fn only_the_guilty_request_fails() {
         }
         assert!(counts.bisections.load(Ordering::Relaxed) > 0);
         assert!(counts.panics.load(Ordering::Relaxed) > 0);
-        assert_eq!(ask(&queue, &[5.0]).await.expect("serves on"), [10.0]);
+        assert_eq!(ask(&worker, &[5.0]).await.expect("serves on"), [10.0]);
     }
 }
 
@@ -152,7 +169,7 @@ async fn a_full_queue_refuses_and_cancelled_work_leaves_it() {
     assert!(refused.pushback().is_some());
     drop(dropped);
     assert_eq!(queue.rows(), 2);
-    let counts = start(&queue, inline());
+    let (_, counts) = start(&queue, inline());
     assert_eq!(kept.answer().await.expect("an answer").report.rows, 2);
     assert_eq!(counts.batches.load(Ordering::Relaxed), 1);
 }
@@ -160,14 +177,14 @@ async fn a_full_queue_refuses_and_cancelled_work_leaves_it() {
 #[tokio::test]
 async fn what_expires_while_the_device_is_busy_is_answered_then_and_never_run() {
     let queue = queue(64);
-    let counts = start(&queue, threaded());
-    let slow = queue.submit(job(&[7.0])).expect("room");
+    let (_, counts) = start(&queue, threaded());
+    let slow = submit(&queue, job(&[7.0]));
     while queue.rows() > 0 {
         tokio::task::yield_now().await;
     }
     let begun = Instant::now();
     let hasty = Job { deadline: Some(begun + Duration::from_millis(10)), ..job(&[1.0]) };
-    let late = queue.submit(hasty).expect("room").answer().await.expect_err("expired");
+    let late = submit(&queue, hasty).answer().await.expect_err("expired");
     assert_eq!(late.reason(), Reason::Deadline);
     assert!(begun.elapsed() < Duration::from_millis(50), "answered while the device was busy");
     assert_eq!(slow.answer().await.expect("an answer").outputs[0].to_f32(), Some(vec![14.0]));
@@ -180,6 +197,19 @@ async fn a_closed_queue_is_emptied_and_its_worker_ends() {
     let waiting = queue.submit(job(&[1.0])).expect("room");
     queue.close();
     assert_eq!(queue.submit(job(&[1.0])).expect_err("closed").reason(), Reason::Draining);
-    work(Arc::clone(&queue), inline(), Arc::new(Counts::default())).await;
+    worker(&queue, inline()).0.work().await;
     assert_eq!(waiting.answer().await.expect("an answer").report.release, Release::Drain);
+}
+
+#[tokio::test]
+async fn a_request_with_no_company_to_expect_runs_its_own_batch() {
+    let queue = queue(64);
+    // Without a task: who else could run it?
+    let (worker, counts) = worker(&queue, inline());
+    let _begun = queue.calls().begin();
+    assert_eq!(ask(&worker, &[1.0]).await.expect("an answer"), [2.0]);
+    assert_eq!(ask(&worker, &[13.0]).await.expect_err("refused").detail(), "thirteen");
+    assert_eq!(ask(&worker, &[99.0]).await.expect_err("panicked").reason(), Reason::Panic);
+    assert_eq!(ask(&worker, &[4.0]).await.expect("serves on"), [8.0]);
+    assert_eq!(counts.batches.load(Ordering::Relaxed), 4);
 }

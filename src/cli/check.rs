@@ -64,15 +64,15 @@ fn check_version(listing: &Listing, version: Version, files: &Files) -> bool {
 }
 
 fn print_model(listing: &Listing, version: Version, loaded: &Loaded) {
-    say(&format!("{} version {version} ({}): ok", listing.name, loaded.platform));
-    for input in &loaded.signature.inputs {
+    say(&format!("{} version {version} ({}): ok", listing.name, loaded.about.platform));
+    for input in &loaded.about.signature.inputs {
         say(&format!("  input   {}", tensor_line(input)));
     }
-    for output in &loaded.signature.outputs {
+    for output in &loaded.about.signature.outputs {
         say(&format!("  output  {}", tensor_line(output)));
     }
-    if let Some(scoring) = &loaded.scoring {
-        let output = loaded.signature.outputs.get(scoring.output).map_or("?", |spec| spec.name.as_str());
+    if let Some(scoring) = &loaded.about.scoring {
+        let output = loaded.about.signature.outputs.get(scoring.output).map_or("?", |spec| spec.name.as_str());
         if scoring.kind == ScoreKind::Regression {
             say(&format!("  scores  values of \"{output}\""));
         } else {

@@ -28,7 +28,7 @@ impl LocalExecutor {
 
 impl Executor for LocalExecutor {
     fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
-        let inputs = self.loaded.signature.inputs.len();
+        let inputs = self.loaded.about.signature.inputs.len();
         match &self.loaded.model {
             Model::Host(model) => {
                 let joined: Option<Vec<Tensor>> = (0..inputs).map(|at| join(parts, at)).collect();

@@ -20,14 +20,21 @@ use crate::types::{Error, Signature, Tensor};
 
 /// One version of a model, ready to run.
 pub struct Loaded {
+    /// What is known of it.
+    pub about: About,
+    /// The model.
+    pub model: Model,
+}
+
+/// What is known of a model beside its weights.
+#[derive(Clone, Debug)]
+pub struct About {
     /// What it takes and gives.
     pub signature: Signature,
     /// How its answers are scored, where that is known.
     pub scoring: Option<Scoring>,
     /// Its kind, as model metadata names it.
     pub platform: &'static str,
-    /// The model.
-    pub model: Model,
 }
 
 /// A model by the side on which its tensors live.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::batch::{Limits, Listener, Queue};
+use crate::batch::{Limits, Listener, Queue, Worker};
 use crate::config::{ModelConfig, ScoreKind};
-use crate::model::{Loaded, Scoring};
-use crate::monitor::{Instruments, Monitor, QueueView, ScorePlan};
-use crate::types::{ModelName, Release, Signature, Version};
+use crate::model::{About, Scoring};
+use crate::monitor::{Instruments, QueueView, ScorePlan};
+use crate::types::{ModelName, Release, Version};
 
 /// A version of a model that takes requests.
 pub struct Deployment {
@@ -16,51 +16,18 @@ pub struct Deployment {
     pub name: ModelName,
     /// Its version.
     pub version: Version,
-    /// What it takes and gives.
-    pub signature: Signature,
-    /// How sure it is, where it says how to tell.
-    pub scoring: Option<Scoring>,
-    /// The kind of model, for metadata.
-    pub platform: &'static str,
+    /// What it takes and gives, and how sure it is.
+    pub about: About,
     /// The model's own settings.
     pub config: ModelConfig,
-    /// Where its rows wait.
-    pub queue: Arc<Queue>,
+    /// What runs its rows.
+    pub worker: Arc<Worker>,
     /// What is counted of it.
     pub instruments: Arc<Instruments>,
-    /// Does it run on the network's threads, in batches so short that no request needs a timer of its own?
-    pub inline: bool,
 }
 
-impl Deployment {
-    /// A deployment of `loaded`, not yet in the table, with its series registered at zero.
-    pub(super) fn new(
-        name: &ModelName,
-        version: Version,
-        loaded: &Loaded,
-        config: &ModelConfig,
-        inline: bool,
-        monitor: &Monitor,
-    ) -> Arc<Self> {
-        let queue = Queue::new(limits(config));
-        let instruments = monitor.deployment(name, version, &score_plan(loaded.scoring.as_ref()));
-        let view: std::sync::Weak<dyn QueueView> = Arc::downgrade(&(Arc::clone(&queue) as Arc<dyn QueueView>));
-        instruments.watch_queue(view);
-        Arc::new(Self {
-            name: name.clone(),
-            version,
-            signature: loaded.signature.clone(),
-            scoring: loaded.scoring.clone(),
-            platform: loaded.platform,
-            config: config.clone(),
-            queue,
-            instruments,
-            inline,
-        })
-    }
-}
-
-fn limits(config: &ModelConfig) -> Limits {
+/// A model's settings as its queue's limits.
+pub(super) fn limits(config: &ModelConfig) -> Limits {
     let batching = &config.batching;
     Limits {
         batch_rows_max: config.max_batch_size.get(),
@@ -72,7 +39,8 @@ fn limits(config: &ModelConfig) -> Limits {
     }
 }
 
-fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
+/// What to count of a model's answers.
+pub(super) fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
     let Some(scoring) = scoring else { return ScorePlan::None };
     if scoring.kind == ScoreKind::Regression {
         return ScorePlan::Values { range: scoring.range };

@@ -10,16 +10,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::deployment::Deployment;
+use super::deployment::{Deployment, limits, score_plan};
 use super::lifecycle::{Event, State};
 use super::source::{Found, Listing, RegistrySource};
 use super::table::Table;
 use super::warm_up::{WarmUp, warm_up};
-use crate::batch::work;
+use crate::batch::{Calls, Queue, Worker};
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Cores, Device, LocalExecutor};
-use crate::model::Files;
-use crate::monitor::{LoadResult, Monitor};
+use crate::model::{About, Files};
+use crate::monitor::{LoadResult, Monitor, QueueView};
 use crate::types::{Error, ModelName, Reason, Version};
 
 /// A batch that takes longer than this must not run on the network's threads.
@@ -34,6 +34,7 @@ pub struct Registry {
     monitor: Arc<Monitor>,
     cores: Cores,
     spawn: Spawn,
+    calls: Arc<Calls>,
     changed: watch::Sender<()>,
     /// Has everything been loaded once, or failed to?
     settled: AtomicBool,
@@ -43,7 +44,13 @@ impl Registry {
     /// A registry without models.
     pub fn new(monitor: Arc<Monitor>, cores: Cores, spawn: Spawn) -> Arc<Self> {
         let (table, changed, settled) = (Table::default(), watch::Sender::new(()), AtomicBool::new(false));
-        Arc::new(Self { table, monitor, cores, spawn, changed, settled })
+        let calls = Arc::new(Calls::default());
+        Arc::new(Self { table, monitor, cores, spawn, calls, changed, settled })
+    }
+
+    /// The server's calls in progress, which its queues watch.
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// The table that requests look in.
@@ -142,19 +149,15 @@ impl Registry {
         self.table.advance(name, version, Event::Loaded, None);
         self.tell_change();
         let load_took = begun.elapsed();
+        let about = executor.loaded().about.clone();
         let warmed = self.warm_up(&mut executor, config)?;
-        let inline = is_inline(config, &warmed);
-        let deployment = Deployment::new(name, version, executor.loaded(), config, inline, &self.monitor);
-        let device = self.device(name, executor, inline).inspect_err(|_| {
-            self.monitor.retire(&deployment.instruments);
-        })?;
+        let device = self.device(name, executor, is_inline(config, &warmed))?;
+        let deployment = self.deployment(name, version, about, config, device);
         for (rows, took) in &warmed.batches {
-            deployment.queue.learn(*rows, *took, Instant::now());
+            deployment.worker.queue().learn(*rows, *took, Instant::now());
         }
         let warm_up_took = begun.elapsed().saturating_sub(load_took);
-        let listener = Arc::clone(&deployment.instruments);
-        let worker = work(Arc::clone(&deployment.queue), device, listener);
-        (self.spawn)(format!("batch-{name}-{version}"), Box::pin(worker));
+        (self.spawn)(format!("batch-{name}-{version}"), Box::pin(Arc::clone(&deployment.worker).work()));
         deployment.instruments.set_ready(true);
         self.monitor.model_loaded(name.as_str(), Some(version), LoadResult::Success, load_took, warm_up_took);
         self.table.advance(name, version, Event::Warmed, Some(deployment));
@@ -163,8 +166,25 @@ impl Registry {
         Ok(())
     }
 
+    /// A deployment on `device`, not yet in the table, with its series registered at zero.
+    fn deployment(
+        &self,
+        name: &ModelName,
+        version: Version,
+        about: About,
+        config: &ModelConfig,
+        device: Device,
+    ) -> Arc<Deployment> {
+        let queue = Queue::new(limits(config), Arc::clone(&self.calls));
+        let instruments = self.monitor.deployment(name, version, &score_plan(about.scoring.as_ref()));
+        let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
+        instruments.watch_queue(Arc::downgrade(&view));
+        let worker = Worker::new(queue, device, Arc::clone(&instruments) as _);
+        Arc::new(Deployment { name: name.clone(), version, about, config: config.clone(), worker, instruments })
+    }
+
     fn warm_up(&self, executor: &mut LocalExecutor, config: &ModelConfig) -> Result<WarmUp, Error> {
-        let signature = executor.loaded().signature.clone();
+        let signature = executor.loaded().about.signature.clone();
         let rows_max = config.max_batch_size.get();
         self.cores.install(|| warm_up(executor, &signature, rows_max, config.warmup.time_max))
     }
@@ -194,7 +214,7 @@ impl Registry {
                 }
                 if let Some(deployment) = &entry.deployment {
                     deployment.instruments.set_ready(false);
-                    deployment.queue.close();
+                    deployment.worker.queue().close();
                 }
             }
         }

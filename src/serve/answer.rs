@@ -22,7 +22,7 @@ pub(super) fn compose(
         labels: Vec::new(),
         non_finite: false,
     };
-    if let Some(scoring) = &deployment.scoring
+    if let Some(scoring) = &deployment.about.scoring
         && let Some(output) = answered.outputs.get(scoring.output)
     {
         let scores = scoring.score(output);
@@ -34,7 +34,7 @@ pub(super) fn compose(
     }
     let mut outputs: Vec<Option<Tensor>> = answered.outputs.into_iter().map(Some).collect();
     for at in wanted {
-        let spec = deployment.signature.outputs.get(*at);
+        let spec = deployment.about.signature.outputs.get(*at);
         let tensor = outputs.get_mut(*at).and_then(Option::take);
         let (Some(spec), Some(tensor)) = (spec, tensor) else {
             return Err(Error::new(Reason::Model, "the model gave fewer outputs than its signature says"));

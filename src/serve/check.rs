@@ -24,7 +24,7 @@ pub(super) struct Checked {
 ///
 /// Errors: the first that is wrong, with what was expected and what came.
 pub(super) fn check(deployment: &Deployment, request: InferRequest) -> Result<Checked, Error> {
-    let signature = &deployment.signature;
+    let signature = &deployment.about.signature;
     let outputs = outputs(&signature.outputs, &request.outputs)?;
     let level = level(deployment, request.priority)?;
     let inputs = inputs(&signature.inputs, request.inputs)?;

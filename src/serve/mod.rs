@@ -7,5 +7,6 @@ mod check;
 mod info;
 mod pipeline;
 
+pub use crate::batch::Begun;
 pub use info::{ModelInfo, ModelState, ServerInfo};
 pub use pipeline::{Pipeline, Settings};

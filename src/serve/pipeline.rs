@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::{answer, check};
-use crate::batch::Job;
+use crate::batch::{Begun, Job};
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry};
@@ -48,6 +48,11 @@ impl Pipeline {
     /// What is counted.
     pub fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
+    }
+
+    /// An inference call has begun; drop what is returned when it has ended. Batches wait for those about to join.
+    pub fn begin(&self) -> Begun {
+        self.registry.calls().begin()
     }
 
     /// What is in flight.
@@ -93,12 +98,12 @@ impl Pipeline {
             deadline: Some(until),
             arrived: now,
         };
-        let ticket = deployment.queue.submit(job)?;
-        let answered = if deployment.inline {
+        let answer = deployment.worker.ask(job);
+        let answered = if deployment.worker.is_inline() {
             // The queue drops what expires before each batch, and a batch is short: a timer would tell nothing sooner.
-            ticket.answer().await?
+            answer.await?
         } else {
-            tokio::time::timeout_at(until, ticket.answer()).await.unwrap_or_else(|_| Err(expired(arrived)))?
+            tokio::time::timeout_at(until, answer).await.unwrap_or_else(|_| Err(expired(arrived)))?
         };
         let now = Instant::now();
         if now >= until {

@@ -336,9 +336,9 @@ pub(super) fn model_metadata(info: &ModelInfo) -> ModelMetadataResponse {
     ModelMetadataResponse {
         name: deployment.name.to_string(),
         versions: info.versions.iter().map(ToString::to_string).collect(),
-        platform: deployment.platform.to_owned(),
-        inputs: deployment.signature.inputs.iter().map(tensor_metadata).collect(),
-        outputs: deployment.signature.outputs.iter().map(tensor_metadata).collect(),
+        platform: deployment.about.platform.to_owned(),
+        inputs: deployment.about.signature.inputs.iter().map(tensor_metadata).collect(),
+        outputs: deployment.about.signature.outputs.iter().map(tensor_metadata).collect(),
         properties: HashMap::new(),
     }
 }

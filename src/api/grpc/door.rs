@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::{Settings, deadline};
 use crate::api::status::{REASON, status};
-use crate::serve::Pipeline;
+use crate::serve::{Begun, Pipeline};
 use crate::types::{Error, Reason};
 
 /// The call whose requests are counted.
@@ -72,7 +72,9 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
         let arrived = Instant::now();
-        let call = Call { arrived, infers: request.uri().path() == INFER, pipeline: Arc::clone(&self.pipeline) };
+        let infers = request.uri().path() == INFER;
+        let begun = infers.then(|| self.pipeline.begin());
+        let call = Call { arrived, infers, pipeline: Arc::clone(&self.pipeline), _begun: begun };
         let deadline = match deadline::timeout(request.headers()) {
             Ok(timeout) => timeout.and_then(|timeout| arrived.checked_add(timeout)),
             Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
@@ -102,6 +104,7 @@ struct Call {
     /// Is it an inference, which is counted?
     infers: bool,
     pipeline: Arc<Pipeline>,
+    _begun: Option<Begun>,
 }
 
 impl Call {

@@ -1,6 +1,6 @@
 //! A model that gives back what it gets, in any element type, on host bytes: for tests and load tests.
 
-use super::super::{HostModel, LoadError, Loaded, Model, Scoring, Source};
+use super::super::{About, HostModel, LoadError, Loaded, Model, Scoring, Source};
 use super::{read_declaration, tensor_name};
 use crate::config::Table;
 use crate::types::{DataType, Error, Reason, Signature, Tensor, TensorSpec};
@@ -16,7 +16,8 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     let signature = read_declaration(source.files, DECLARATION, read)?;
     let scoring = Scoring::resolve(&signature, None, &source.config.confidence)?;
     let model = Identity { tensors: signature.inputs.len() };
-    Ok(Loaded { signature, scoring, platform: "identity", model: Model::Host(Box::new(model)) })
+    let about = About { signature, scoring, platform: "identity" };
+    Ok(Loaded { about, model: Model::Host(Box::new(model)) })
 }
 
 struct Identity {
@@ -101,10 +102,10 @@ mod tests {
             )
         });
         let loaded = load_text(&tables.concat()).expect("a model");
-        assert_eq!(loaded.platform, "identity");
-        assert_eq!(loaded.signature.inputs.len(), 14);
-        assert_eq!(loaded.signature.outputs[13].name, "out BYTES");
-        assert_eq!(loaded.signature.inputs[0].wire_shape(), [-1, -1, 2]);
+        assert_eq!(loaded.about.platform, "identity");
+        assert_eq!(loaded.about.signature.inputs.len(), 14);
+        assert_eq!(loaded.about.signature.outputs[13].name, "out BYTES");
+        assert_eq!(loaded.about.signature.inputs[0].wire_shape(), [-1, -1, 2]);
         let inputs = DataType::ALL.map(|dtype| {
             let bytes = vec![0; dtype.width().unwrap_or(4) * 6];
             Tensor::new(dtype, Shape::new(&[1, 3, 2]), Bytes::from(bytes)).expect("a tensor")

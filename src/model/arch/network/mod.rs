@@ -20,7 +20,7 @@ use self::declared::Declared;
 use self::layer::{Activation, Kind};
 use self::step::Step;
 use super::super::weights::one_line;
-use super::super::{CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
+use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
 use super::read_declaration;
 use crate::config::ScoreKind;
 use crate::types::{DataType, Signature, TensorSpec};
@@ -45,7 +45,8 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
     let model = assemble(steps, &declared.dims, source.device)
         .map_err(|error| LoadError::new(WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
-    Ok(Loaded { signature, scoring, platform: "candle_network", model: Model::Candle(model) })
+    let about = About { signature, scoring, platform: "candle_network" };
+    Ok(Loaded { about, model: Model::Candle(model) })
 }
 
 fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::Result<Box<dyn CandleModel>> {

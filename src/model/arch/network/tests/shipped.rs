@@ -46,10 +46,10 @@ fn argmax(row: &[f32]) -> usize {
 fn check(model: &str, dims: &[usize], kind: ScoreKind, classes: usize) {
     let held_out = held_out(model);
     let loaded = load_files(&Files::Folder(folder(model).join("1"))).expect("a model");
-    let scoring = loaded.scoring.as_ref().expect("scoring");
+    let scoring = loaded.about.scoring.as_ref().expect("scoring");
     assert_eq!((scoring.kind, scoring.classes()), (kind, classes));
     let row: Vec<_> = dims.iter().copied().map(Some).collect();
-    assert_eq!(loaded.signature.inputs[0].row, row);
+    assert_eq!(loaded.about.signature.inputs[0].row, row);
     let network = candle(loaded);
     assert!(held_out.inputs.len() >= 80);
     let ours = run(network.as_ref(), dims, &held_out.inputs);
