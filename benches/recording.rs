@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const AIM: f64 = 0.01;
 const CALLERS: [usize; 2] = [1, 64];
 const WARM_UP_CALLS: usize = 2_000;
-const COUNTED_CALLS: usize = 2_000;
+const COUNTED_CALLS: u16 = 2_000;
 const WINDOWS: usize = 5;
 const ROUNDS: usize = 11;
 const ROUND: Duration = Duration::from_millis(1500);
@@ -87,7 +87,7 @@ async fn called(kind: Kind, recording: Option<bool>) -> anyhow::Result<Vec<Sprea
         load.run(callers, Until::Calls(WARM_UP_CALLS)).await?;
         server.mark()?;
         for _ in 0..WINDOWS {
-            load.run(callers, Until::Calls(COUNTED_CALLS)).await?;
+            load.run(callers, Until::Calls(usize::from(COUNTED_CALLS))).await?;
             server.mark()?;
         }
     }
@@ -114,7 +114,7 @@ fn call_itself(role: Role) -> anyhow::Result<()> {
             load.run(callers, Until::Calls(WARM_UP_CALLS)).await?;
             benchmark_mark();
             for _ in 0..WINDOWS {
-                load.run(callers, Until::Calls(COUNTED_CALLS)).await?;
+                load.run(callers, Until::Calls(usize::from(COUNTED_CALLS))).await?;
                 benchmark_mark();
             }
         }
@@ -151,7 +151,7 @@ impl Dumps {
         let each = |at: usize| {
             let first = at * (WINDOWS + 1) + 2;
             let windows: Result<Vec<f64>, _> = (first..first + WINDOWS).map(|dump| self.total(dump)).collect();
-            windows.map(|windows| Spread::of(windows.iter().map(|total| total / COUNTED_CALLS as f64)))
+            windows.map(|windows| Spread::of(windows.iter().map(|total| total / f64::from(COUNTED_CALLS))))
         };
         (0..CALLERS.len()).map(each).collect()
     }
