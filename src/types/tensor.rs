@@ -17,7 +17,7 @@ pub struct Tensor {
 impl Tensor {
     /// Checks that `data` is exactly what `dtype` and `shape` promise.
     ///
-    /// Errors: one sentence without the tensor's name, such as "[2,3] of FP32 is 24 bytes, got 20".
+    /// Errors: one sentence without the tensor's name, such as `[2,3] of FP32 is 24 bytes, got 20`.
     /// Cost: O(1), for BYTES O(elements); nothing is allocated.
     pub fn new(dtype: DataType, shape: Shape, data: Bytes) -> Result<Self, String> {
         let Some(elements) = shape.elements() else {
