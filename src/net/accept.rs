@@ -190,6 +190,7 @@ fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tower::ServiceExt as _;
+use tower::Service as _;
 
 use crate::net::{self, Protocol};
 use crate::serve::Pipeline;
@@ -58,7 +58,8 @@ pub fn serve(
     let reporter = HealthReporter::new();
     let services = Services { inference: inference(pipeline, settings), others: others(&reporter)?.prepare() };
     let door = Door::new(services, Arc::clone(pipeline), settings);
-    let service = TowerToHyperService::new(door.map_request(|request: Request<Incoming>| request.map(Body::new)));
+    // Called as soon as a call's head is read, not when its task is first polled: a batch is to know who is coming.
+    let service = service_fn(move |request: Request<Incoming>| door.clone().call(request.map(Body::new)));
     let connections = net::serve(listener, Protocol::Http2, service, limits, stop.clone());
     let health = health::keep(Arc::clone(pipeline), reporter, stop);
     Ok(async move {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -85,7 +84,8 @@ impl GrpcInferenceService for Inference {
         let now = Instant::now();
         match answered {
             Ok(response) => {
-                journey.finish(Ok(response.encoded_len()), now);
+                let bytes = response.raw_output_contents.iter().map(bytes::Bytes::len).sum();
+                journey.finish(Ok(bytes), now);
                 Ok(Response::new(response))
             }
             Err(error) => {
