@@ -23,7 +23,7 @@ impl Executor for Doubling {
             return Err(Error::new(Reason::Model, "thirteen"));
         }
         if values.contains(&7.0) {
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(400));
         }
         let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
         Ok(vec![Tensor::from_f32(joined.shape().clone(), &doubled).expect("a tensor")])
@@ -186,7 +186,7 @@ async fn what_expires_while_the_device_is_busy_is_answered_then_and_never_run() 
     let hasty = Job { deadline: Some(begun + Duration::from_millis(10)), ..job(&[1.0]) };
     let late = submit(&queue, hasty).answer().await.expect_err("expired");
     assert_eq!(late.reason(), Reason::Deadline);
-    assert!(begun.elapsed() < Duration::from_millis(50), "answered while the device was busy");
+    assert!(begun.elapsed() < Duration::from_millis(300), "answered while the device was busy");
     assert_eq!(slow.answer().await.expect("an answer").outputs[0].to_f32(), Some(vec![14.0]));
     assert_eq!(counts.batches.load(Ordering::Relaxed), 1);
 }
