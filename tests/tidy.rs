@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("guard", &["types", "stats", "config"]),
     ("model", &["types", "config"]),
     ("device", &["types", "config", "guard", "model"]),
-    ("batch", &["types", "config", "stats", "device"]),
+    ("batch", &["types", "config", "stats", "guard", "device"]),
     ("monitor", &["types", "stats"]),
     ("registry", &["types", "config", "guard", "model", "device", "batch", "monitor"]),
     ("serve", &["types", "config", "stats", "guard", "model", "device", "batch", "monitor", "registry"]),
@@ -55,10 +55,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["monitor"]),
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),
+    ("rustix", &["app", "device"]),
     ("tonic", &["api", "cli"]),
     ("tonic_health", &["api", "cli"]),
     ("tonic_prost", &["api", "cli"]),
     ("tonic_reflection", &["api", "cli"]),
+    ("tracing_appender", &["app"]),
     ("tracing_subscriber", &["app"]),
 ];
 

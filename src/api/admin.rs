@@ -9,11 +9,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{self, Protocol};
+use crate::net::Listener;
 use crate::serve::Pipeline;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,11 +20,14 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 
 /// Metrics and health on `listener`: serves until `stop`, and ends when its connections have.
-pub async fn serve(pipeline: Arc<Pipeline>, listener: TcpListener, limits: net::Limits, stop: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        std::future::ready(Ok::<_, Infallible>(answer(&pipeline, &request)))
-    });
-    net::serve(listener, Protocol::Http1, service, limits, stop).await;
+pub async fn serve(pipeline: Arc<Pipeline>, listener: Listener, stop: CancellationToken) {
+    let service = move |_peer| {
+        let pipeline = Arc::clone(&pipeline);
+        service_fn(move |request: Request<Incoming>| {
+            std::future::ready(Ok::<_, Infallible>(answer(&pipeline, &request)))
+        })
+    };
+    listener.serve(service, stop).await;
 }
 
 /// Answers one request; `GET` and `HEAD` only.

@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: logic. Everything that decides lives in the rooms below.
 
+mod descriptors;
+mod memory;
 mod server;
 mod signals;
 mod tasks;
@@ -10,4 +12,4 @@ mod telemetry;
 pub use server::Server;
 pub use signals::Signals;
 pub use tasks::Tasks;
-pub use telemetry::{LevelHandle, start_log};
+pub use telemetry::{Dropped, Log, start_log};

@@ -6,19 +6,25 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::descriptors::raise_limit;
+use super::memory;
 use super::tasks::Tasks;
 use crate::api::{admin, grpc};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::device::Cores;
-use crate::monitor::{self, Monitor, ServerGauge};
-use crate::net;
+use crate::guard::{self, Admission, Memory, memory_limit};
+use crate::monitor::{self, Monitor, Reading};
+use crate::net::{self, Listener, Protocol, Tally};
 use crate::registry::{Registry, RegistrySource, Spawn};
-use crate::serve::{self, Pipeline};
+use crate::serve::Pipeline;
+
+/// By default the requests in flight may take one part in so many of the memory: their rows are there once more in
+/// batches, and again as outputs and answers.
+const BYTES_ONE_IN: usize = 8;
 
 /// A server that listens.
 pub struct Server {
@@ -38,15 +44,32 @@ impl Server {
     ///
     /// Errors: an address cannot be listened on, or threads cannot be started.
     pub fn start(config: Config, sources: Vec<Box<dyn RegistrySource>>) -> anyhow::Result<Self> {
+        let (access_log, window) = (config.log.access, config.monitor.window);
+        let monitor = monitor::Settings { access_log, window, ..monitor::Settings::default() };
+        Self::start_monitored(config, sources, monitor)
+    }
+
+    /// The same, monitored otherwise than the configuration says.
+    pub fn start_monitored(
+        config: Config,
+        sources: Vec<Box<dyn RegistrySource>>,
+        monitor: monitor::Settings,
+    ) -> anyhow::Result<Self> {
+        raise_limit(config.limits.connections_max.get());
         let tasks = Tasks::new();
-        let pipeline = pipeline(&config, &tasks)?;
-        let grpc_listener = net::bind(config.grpc)?;
-        let metrics_listener = net::bind(config.metrics)?;
-        let (grpc, metrics) = (grpc_listener.local_addr()?, metrics_listener.local_addr()?);
+        let pipeline = pipeline(&config, monitor, &tasks)?;
+        let budget = pipeline.admission().bytes_max();
+        let grpc_listener = Listener::bind(config.grpc, Protocol::Http2, limits(&config, budget))?;
+        let metrics_listener = Listener::bind(config.metrics, Protocol::Http1, limits(&config, budget))?;
+        let (grpc, metrics) = (grpc_listener.address()?, metrics_listener.address()?);
         let (stop_grpc, stop_metrics) = (CancellationToken::new(), CancellationToken::new());
+        observe(&pipeline, grpc_listener.tally());
+        let memory =
+            memory::watch(Arc::clone(pipeline.admission()), grpc_listener.shed().clone(), stop_metrics.clone());
+        tasks.spawn("memory", memory);
         let failed = load_in_background(&pipeline, sources);
         let grpc_ended = listen_grpc(&pipeline, &config, &tasks, grpc_listener, stop_grpc.clone())?;
-        let admin = admin::serve(Arc::clone(&pipeline), metrics_listener, limits(&config), stop_metrics.clone());
+        let admin = admin::serve(Arc::clone(&pipeline), metrics_listener, stop_metrics.clone());
         tasks.spawn("metrics", admin);
         Ok(Self { pipeline, tasks, config, grpc, metrics, stop_grpc, stop_metrics, grpc_ended, failed })
     }
@@ -93,30 +116,45 @@ impl Server {
     }
 }
 
-fn pipeline(config: &Config, tasks: &Tasks) -> anyhow::Result<Arc<Pipeline>> {
-    let monitor = Monitor::new(monitor::Settings {
-        access_log: config.log.access,
-        window: config.monitor.window,
-        ..monitor::Settings::default()
-    });
+fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyhow::Result<Arc<Pipeline>> {
+    let monitor = Monitor::new(monitor);
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
     let cores = Cores::new(threads.map_or(1, NonZeroUsize::get)).context("start the computing threads")?;
     let tasks = tasks.clone();
     let spawn: Spawn = Arc::new(move |name, task| tasks.spawn(&name, task));
     let registry = Registry::new(Arc::clone(&monitor), cores, spawn);
-    let settings = serve::Settings {
-        timeout: config.timeout,
-        requests_max: config.limits.in_flight_requests_max.get(),
-        bytes_max: config.limits.in_flight_bytes_max.get(),
+    Ok(Pipeline::new(registry, monitor, admission(&config.limits), config.timeout))
+}
+
+fn admission(limits: &config::Limits) -> Arc<Admission> {
+    let memory = limits.memory_bytes_max.map(NonZeroUsize::get).or_else(memory_limit).unwrap_or(usize::MAX);
+    let share = (memory / BYTES_ONE_IN).max(limits.message_bytes_max.get());
+    let bytes_max = limits.in_flight_bytes_max.map_or(share, NonZeroUsize::get);
+    let requests_max = limits.in_flight_requests_max.get();
+    Admission::new(guard::Limits { requests_max, bytes_max }, Memory::new(memory))
+}
+
+/// Shows what other rooms keep.
+fn observe(pipeline: &Arc<Pipeline>, tally: &Arc<Tally>) {
+    let monitor = pipeline.monitor();
+    let admission = |read: fn(&Admission) -> usize| {
+        let admission = Arc::clone(pipeline.admission());
+        move || read(&admission) as u64
     };
-    let pipeline = Pipeline::new(registry, Arc::clone(&monitor), &settings);
-    let (requests, bytes) = (Arc::clone(pipeline.admission()), Arc::clone(pipeline.admission()));
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    {
-        monitor.gauge(ServerGauge::RequestsInFlight, Box::new(move || requests.requests() as f64));
-        monitor.gauge(ServerGauge::RequestBytesInFlight, Box::new(move || bytes.bytes() as f64));
-    }
-    Ok(pipeline)
+    monitor.observe(Reading::RequestsInFlight, admission(Admission::requests));
+    monitor.observe(Reading::BytesInFlight, admission(Admission::bytes));
+    monitor.observe(Reading::MemoryLimit, admission(|admission| admission.memory().limit()));
+    monitor.observe(Reading::MemoryPressure, admission(|admission| admission.memory().pressure() as usize));
+    let tally = |read: fn(&Tally) -> u64| {
+        let tally = Arc::clone(tally);
+        move || read(&tally)
+    };
+    monitor.observe(Reading::Connections, tally(Tally::open));
+    monitor.observe(Reading::ConnectionsAccepted, tally(Tally::accepted));
+    monitor.observe(Reading::ConnectionsRefused, tally(Tally::refused));
+    monitor.observe(Reading::ConnectionsWithoutPreface, tally(Tally::without_preface));
+    monitor.observe(Reading::AcceptErrors, tally(Tally::accept_errors));
+    monitor.observe(Reading::StalledAnswers, tally(Tally::stalled_answers));
 }
 
 fn load_in_background(
@@ -136,12 +174,14 @@ fn listen_grpc(
     pipeline: &Arc<Pipeline>,
     config: &Config,
     tasks: &Tasks,
-    listener: TcpListener,
+    listener: Listener,
     stop: CancellationToken,
 ) -> anyhow::Result<watch::Receiver<bool>> {
-    let settings = grpc::Settings { message_bytes_max: config.limits.message_bytes_max.get() };
-    let serve = grpc::serve(pipeline, settings, listener, limits(config), stop);
-    let serve = serve.context("read the protocol's definition")?;
+    let settings = grpc::Settings {
+        message_bytes_max: config.limits.message_bytes_max.get(),
+        receive_timeout: config.limits.receive_timeout,
+    };
+    let serve = grpc::serve(pipeline, settings, listener, stop).context("read the protocol's definition")?;
     let (tell, ended) = watch::channel(false);
     tasks.spawn("grpc", async move {
         serve.await;
@@ -150,12 +190,18 @@ fn listen_grpc(
     Ok(ended)
 }
 
-fn limits(config: &Config) -> net::Limits {
+/// `budget`: bytes of requests that the server may hold, of which clients may have half on the way before it asks.
+fn limits(config: &Config, budget: usize) -> net::Limits {
+    let limits = &config.limits;
     net::Limits {
-        connections_max: config.limits.connections_max.get(),
-        streams_max: u32::try_from(config.limits.streams_max.get()).unwrap_or(u32::MAX),
-        handshake: config.limits.handshake_timeout,
-        idle: config.limits.idle_timeout,
+        connections_max: limits.connections_max.get(),
+        streams_max: u32::try_from(limits.streams_max.get()).unwrap_or(u32::MAX),
+        windows_bytes_max: budget / 2,
+        handshake: limits.handshake_timeout,
+        idle: limits.idle_timeout,
+        age: limits.connection_age,
+        linger: config.timeout + config.shutdown.grace,
+        send: limits.send_timeout,
         grace: config.shutdown.grace,
     }
 }

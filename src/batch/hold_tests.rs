@@ -52,7 +52,8 @@ fn simulate(setup: &Loop, hold_max: Duration) -> Outcome {
         while let Some(Reverse((at, client))) = arrivals.peek().copied().filter(|next| next.0.0 <= now) {
             arrivals.pop();
             id += 1;
-            policy.push(Item { id, rows: 1, group: 0, level: 0, arrived: at, deadline: None, payload: client });
+            let (arrived, deadline) = (at, None);
+            policy.push(Item { id, rows: 1, group: 0, level: 0, client, tag: 0, arrived, deadline, payload: client });
         }
     };
     while now < end {

@@ -13,12 +13,29 @@ pub(super) struct Item<T> {
     pub(super) group: u64,
     /// Priority level, 0 the most urgent.
     pub(super) level: usize,
+    /// Number of the client whose rows they are.
+    pub(super) client: u64,
+    /// Its place among the clients' items, which the policy gives it.
+    pub(super) tag: u64,
     /// When it arrived.
     pub(super) arrived: Instant,
     /// When its answer stops being wanted.
     pub(super) deadline: Option<Instant>,
     /// The owner's own.
     pub(super) payload: T,
+}
+
+/// A question: may these rows wait?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// How many, at least 1.
+    pub rows: usize,
+    /// Priority level, 0 the most urgent.
+    pub level: usize,
+    /// Number of the client whose rows they are.
+    pub client: u64,
+    /// When their answer stops being wanted.
+    pub deadline: Option<Instant>,
 }
 
 /// Bounds of a model's queue and batches.

@@ -4,14 +4,16 @@
 //! it releases. Deliberately absent: kinds of models, protocols, metrics.
 
 mod calls;
+mod fair;
 mod forecast;
 mod item;
+mod line;
 mod policy;
 mod queue;
 mod run;
 mod worker;
 
 pub use calls::{Begun, Calls};
-pub use item::Limits;
+pub use item::{Ask, Limits};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
 pub use worker::{Listener, Worker};

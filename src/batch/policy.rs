@@ -2,26 +2,33 @@
 //!
 //! A batch is chosen late, when the device is free. Its *head* is the first item of the most urgent level (of the
 //! earliest deadline, where items of several groups compete), unless another was overtaken too often. The head is
-//! joined by others of its group, the most urgent first and in order of arrival within a level.
+//! joined by others of its group, the most urgent first and, within a level, clients in turn (`batch/fair.rs`).
+//!
+//! Rows may wait if the queue has room, their client its share of it, and their answer is predicted in time.
 //!
 //! A batch that is not full waits for company only when that pays. With the learned cost `a + b·rows`, holding `k`
 //! requests for a time `d` in which `m` more are expected serves `k + m` in `d + a + b·(k + m)` instead of `k` in
 //! `a + b·k`: it pays if `a·m > k·d`, for the mean wait as for the rate. The best `d` is looked for among the bins of
 //! the forecast, up to the bound, and only while no deadline is at risk.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 
 use tokio::time::{Duration, Instant};
 
+use super::fair::Fair;
 use super::forecast::Forecast;
-use super::item::{Item, Limits};
+use super::item::{Ask, Item, Limits};
+use super::line::Line;
+use crate::guard::{alpha, may_take};
 use crate::stats::Affine;
 use crate::types::Release;
 
 /// Below this fixed cost a hold cannot gain what waking up costs.
 const FIXED_MIN: Duration = Duration::from_micros(100);
-/// An item without a deadline competes with other groups as if it had this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// One part in so many of the time left is kept free when an answer is promised: costs vary.
+const MARGIN_ONE_IN: u32 = 10;
+/// After so long without a batch the learned cost is put to the test again, however long it says that one takes.
+const COST_IS_STALE: Duration = Duration::from_secs(1);
 
 /// A released batch: one group, in the order in which rows are joined.
 #[derive(Debug)]
@@ -53,27 +60,24 @@ pub(super) enum Refusal {
         /// Rows that wait.
         waiting: usize,
     },
-    /// They would wait longer than they have.
+    /// Their client has more than its share of the queue.
+    Share {
+        /// Rows of the client that wait.
+        held: usize,
+        /// Rows that may wait still.
+        free: usize,
+        /// How many times the free rows it may have.
+        alpha: usize,
+    },
+    /// Their answer would come later than it is wanted.
     TooLate {
-        /// Predicted wait.
+        /// Predicted time until the answer.
         wait: Duration,
         /// Time left until the deadline.
         left: Duration,
     },
     /// Their deadline has passed.
     Expired,
-}
-
-/// Items of one group at one level, first come first.
-#[derive(Debug)]
-struct Line<T> {
-    group: u64,
-    level: usize,
-    items: VecDeque<Item<T>>,
-    /// Sum of the items' rows.
-    rows: usize,
-    /// Batches that went ahead of the present first item.
-    overtaken: u32,
 }
 
 /// What waits for one model, and the rule by which it is released.
@@ -83,6 +87,7 @@ pub(super) struct Policy<T> {
     /// Not empty, each; few: one for each level and each group that is present.
     lines: Vec<Line<T>>,
     rows: usize,
+    fair: Fair,
     cost: Affine,
     forecast: Forecast,
     /// When the last batch ended.
@@ -103,6 +108,7 @@ impl<T> Policy<T> {
             limits,
             lines: Vec::new(),
             rows: 0,
+            fair: Fair::default(),
             cost: Affine::new(),
             forecast,
             ended: None,
@@ -124,7 +130,7 @@ impl<T> Policy<T> {
 
     /// Arrival of the item that has waited longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.lines.iter().filter_map(Line::first).map(|item| item.arrived).min()
+        self.lines.iter().flat_map(|line| &line.items).map(|item| item.arrived).min()
     }
 
     /// When [`Policy::sweep`] should be called next: no item expires before.
@@ -132,50 +138,50 @@ impl<T> Policy<T> {
         self.deadline_floor
     }
 
-    /// May `rows` more rows wait, whose answer is wanted until `deadline`?
-    pub(super) fn admit(
-        &self,
-        rows: usize,
-        level: usize,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        if self.rows.saturating_add(rows) > self.limits.queue_rows_max {
+    /// May these rows wait as well?
+    pub(super) fn admit(&self, ask: &Ask, now: Instant) -> Result<(), Refusal> {
+        let free = self.limits.queue_rows_max.saturating_sub(self.rows);
+        if ask.rows > free {
             return Err(Refusal::Full { waiting: self.rows });
         }
-        let Some(deadline) = deadline else { return Ok(()) };
+        let (held, alpha) = (self.fair.rows(ask.client), alpha(ask.level, self.limits.levels));
+        if !may_take(ask.rows, held, free, alpha) {
+            return Err(Refusal::Share { held, free, alpha });
+        }
+        let Some(deadline) = ask.deadline else { return Ok(()) };
         if deadline <= now {
             return Err(Refusal::Expired);
         }
-        let wait = self.predicted_wait(level, now);
-        let left = deadline - now;
-        if wait > left { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
+        let (wait, left) = (self.predicted_answer(ask, now), deadline - now);
+        let late = wait.saturating_add(left / MARGIN_ONE_IN) > left;
+        if late && !self.is_due_for_a_test(now) { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
     }
 
     /// Lets an item wait. The caller has asked [`Policy::admit`] under the same lock.
-    pub(super) fn push(&mut self, item: Item<T>) {
+    pub(super) fn push(&mut self, mut item: Item<T>) {
         self.forecast.arrived(item.arrived);
         self.rows += item.rows;
         self.deadline_floor = earliest(self.deadline_floor, item.deadline);
+        item.tag = self.fair.arrived(item.client, item.rows);
         let found = self.lines.iter_mut().find(|line| line.group == item.group && line.level == item.level);
         if let Some(line) = found {
             line.push(item);
         } else {
-            let (group, level) = (item.group, item.level);
-            let mut line = Line { group, level, items: VecDeque::new(), rows: 0, overtaken: 0 };
+            let mut line = Line::new(item.group, item.level);
             line.push(item);
             self.lines.push(line);
         }
     }
 
-    /// Takes an item back whose answer is no longer wanted; `None` if it has left already.
+    /// Takes an item back whose answer is no longer wanted; `None` if it has left already. Cost: the line's items.
     pub(super) fn withdraw(&mut self, id: u64, group: u64, level: usize) -> Option<Item<T>> {
         let at = self.lines.iter().position(|line| line.group == group && line.level == level)?;
         let line = self.lines.get_mut(at)?;
-        let position = line.items.binary_search_by_key(&id, |item| item.id).ok()?;
+        let position = line.items.iter().position(|item| item.id == id)?;
         let item = line.items.remove(position)?;
         line.rows -= item.rows;
         self.rows -= item.rows;
+        self.fair.withdrawn(item.client, item.rows, item.tag);
         self.drop_empty_lines();
         Some(item)
     }
@@ -191,9 +197,11 @@ impl<T> Policy<T> {
             for item in std::mem::take(&mut line.items) {
                 if item.deadline.is_some_and(|deadline| deadline <= now) {
                     self.rows -= item.rows;
+                    self.fair.withdrawn(item.client, item.rows, item.tag);
                     expired.push(item);
                 } else {
-                    line.push(item);
+                    line.rows += item.rows;
+                    line.items.push_back(item);
                 }
             }
         }
@@ -242,21 +250,40 @@ impl<T> Policy<T> {
         self.cost.predict(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
-    /// Time until rows of `level` that arrive now would start: the running batch and all that goes before them.
-    fn predicted_wait(&self, level: usize, now: Instant) -> Duration {
+    /// Time until rows that arrive now are answered: the running batch, all that goes before them, and their own batch.
+    fn predicted_answer(&self, ask: &Ask, now: Instant) -> Duration {
+        let batch_rows_max = self.limits.batch_rows_max;
         let busy = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        let before: usize = self.lines.iter().filter(|line| line.level <= level).map(|line| line.rows).sum();
+        let before = self.rows_before(ask);
         // What does not fill a batch is joined by the newcomer.
-        let full = before / self.limits.batch_rows_max;
-        let batch = self.predict(self.limits.batch_rows_max).unwrap_or(Duration::ZERO);
-        busy.saturating_add(batch.saturating_mul(u32::try_from(full).unwrap_or(u32::MAX)))
+        let (full, beside) = (before / batch_rows_max, before % batch_rows_max);
+        let cost = |rows: usize| self.predict(rows.min(batch_rows_max)).unwrap_or(Duration::ZERO);
+        let whole = cost(batch_rows_max).saturating_mul(u32::try_from(full).unwrap_or(u32::MAX));
+        busy.saturating_add(whole).saturating_add(cost(beside.saturating_add(ask.rows)))
+    }
+
+    /// Rows that would go before these: those of more urgent levels, and at their own level those of lesser tags.
+    fn rows_before(&self, ask: &Ask) -> usize {
+        let tag = self.fair.next_tag(ask.client);
+        let before = self.lines.iter().map(|line| match line.level.cmp(&ask.level) {
+            Ordering::Less => line.rows,
+            Ordering::Equal => line.rows_until(tag),
+            Ordering::Greater => 0,
+        });
+        before.sum()
+    }
+
+    /// Is the learned cost so old that a batch is better tried than refused?
+    fn is_due_for_a_test(&self, now: Instant) -> bool {
+        let fresh = |ended: Instant| now.saturating_duration_since(ended) < COST_IS_STALE;
+        self.rows == 0 && self.busy_until.is_none() && !self.ended.is_some_and(fresh)
     }
 
     fn head(&self, now: Instant) -> Option<Head> {
         let overdue = self.lines.iter().enumerate().filter(|(_, line)| line.overtaken >= self.limits.overtake_max);
-        let oldest = overdue.min_by_key(|(_, line)| line.first().map(|item| item.arrived));
+        let passed_over = overdue.max_by_key(|(_, line)| line.overtaken);
         let most_urgent = || self.lines.iter().enumerate().min_by_key(|(_, line)| line.urgency(now));
-        let (at, line) = oldest.or_else(most_urgent)?;
+        let (at, line) = passed_over.or_else(most_urgent)?;
         let first = line.first()?;
         let company = self.lines.iter().filter(|line| line.group == first.group);
         Some(Head {
@@ -347,6 +374,9 @@ impl<T> Policy<T> {
             }
         }
         self.count_overtaken(&items);
+        for item in &items {
+            self.fair.served(item.client, item.rows, item.tag);
+        }
         self.rows -= rows;
         self.drop_empty_lines();
         self.busy_until = self.predict(rows).map(|cost| now + cost);
@@ -366,6 +396,7 @@ impl<T> Policy<T> {
         self.lines.retain(|line| !line.items.is_empty());
         if self.lines.is_empty() {
             self.deadline_floor = None;
+            self.fair.idle();
         }
     }
 }
@@ -378,33 +409,6 @@ struct Head {
     deadline: Option<Instant>,
     /// Rows of its group that wait, its own included.
     waiting: usize,
-}
-
-impl<T> Line<T> {
-    fn first(&self) -> Option<&Item<T>> {
-        self.items.front()
-    }
-
-    fn push(&mut self, item: Item<T>) {
-        self.rows += item.rows;
-        self.items.push_back(item);
-    }
-
-    /// Sort key: the level, then the deadline of the first item, then its arrival.
-    fn urgency(&self, now: Instant) -> (usize, Instant, Instant) {
-        let Some(first) = self.first() else { return (usize::MAX, now, now) };
-        let patience = first.arrived + PATIENCE;
-        (self.level, first.deadline.map_or(patience, |deadline| deadline.min(patience)), first.arrived)
-    }
-
-    /// Moves items from the front while `rows` stays within `cap`.
-    fn take(&mut self, items: &mut Vec<Item<T>>, rows: &mut usize, cap: usize) {
-        while let Some(item) = self.items.pop_front_if(|item| *rows + item.rows <= cap) {
-            *rows += item.rows;
-            self.rows -= item.rows;
-            items.push(item);
-        }
-    }
 }
 
 /// When work of this cost must begin to be done by its deadline.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use tokio::time::{Duration, Instant};
 
-use super::{Batch, Item, Limits, Next, Policy, Refusal, Release};
+use super::{Ask, Batch, Item, Limits, Next, Policy, Refusal, Release};
 
 fn limits() -> Limits {
     Limits {
@@ -19,7 +19,11 @@ fn limits() -> Limits {
 }
 
 fn item(id: u64, rows: usize, level: usize, arrived: Instant) -> Item<u64> {
-    Item { id, rows, group: 0, level, arrived, deadline: None, payload: id }
+    Item { id, rows, group: 0, level, client: 0, tag: 0, arrived, deadline: None, payload: id }
+}
+
+fn ask(rows: usize, deadline: Option<Instant>) -> Ask {
+    Ask { rows, level: 0, client: 0, deadline }
 }
 
 fn ms(count: u64) -> Duration {
@@ -191,25 +195,56 @@ fn rows_that_would_wait_too_long_are_refused_at_once() {
         policy.push(item(id, 1, 0, now));
     }
     let _running = run(&mut policy, now);
-    assert_eq!(policy.admit(1, 0, Some(now + ms(100)), now), Ok(()));
-    let refused = policy.admit(1, 0, Some(now + ms(15)), now);
-    assert!(matches!(refused, Err(Refusal::TooLate { .. })), "{refused:?}");
-    assert_eq!(policy.admit(1, 0, Some(now), now), Err(Refusal::Expired));
-    assert_eq!(policy.admit(57, 0, None, now), Err(Refusal::Full { waiting: 8 }));
+    // One batch runs, one is full and waits: the answer comes after three.
+    assert_eq!(policy.admit(&ask(1, Some(now + ms(34))), now), Ok(()));
+    let refused = policy.admit(&ask(1, Some(now + ms(32))), now);
+    assert!(matches!(refused, Err(Refusal::TooLate { .. })), "a tenth is kept free: {refused:?}");
+    assert_eq!(policy.admit(&ask(1, Some(now)), now), Err(Refusal::Expired));
+    assert_eq!(policy.admit(&ask(57, None), now), Err(Refusal::Full { waiting: 8 }));
+    let urgent = Ask { level: 0, client: 1, ..ask(1, Some(now + ms(24))) };
+    assert_eq!(policy.admit(&urgent, now), Ok(()), "another client's turn comes before the rest of the queue");
 }
 
 #[test]
-fn an_idle_device_refuses_nobody_for_lateness() {
+fn a_cost_that_was_not_seen_for_a_while_is_put_to_the_test() {
     let now = Instant::now();
     let mut policy = Policy::new(limits());
     teach(&mut policy, ms(1000), ms(1));
-    assert_eq!(policy.admit(1, 0, Some(now + ms(1)), now), Ok(()));
+    let hopeless = |now| ask(1, Some(now + ms(1)));
+    assert!(matches!(policy.admit(&hopeless(now), now), Err(Refusal::TooLate { .. })));
+    let later = now + ms(1500);
+    assert_eq!(policy.admit(&hopeless(later), later), Ok(()));
+    policy.push(item(1, 1, 0, later));
+    let second = policy.admit(&hopeless(later), later);
+    assert!(matches!(second, Err(Refusal::TooLate { .. })), "one is enough: {second:?}");
+}
+
+#[test]
+fn clients_take_turns_and_none_takes_the_whole_queue() {
+    let now = Instant::now();
+    let mut policy = Policy::new(limits());
+    let of = |client| Ask { client, ..ask(1, None) };
+    let mut id = 0;
+    let refused = loop {
+        match policy.admit(&Ask { level: 1, ..of(1) }, now) {
+            Ok(()) => policy.push(Item { client: 1, ..item(id, 1, 1, now) }),
+            Err(refusal) => break refusal,
+        }
+        id += 1;
+    };
+    assert_eq!(refused, Refusal::Share { held: 57, free: 7, alpha: 8 });
+    assert_eq!(policy.admit(&of(1), now), Ok(()), "an urgent one of the same client");
+    for id in 100..103 {
+        assert_eq!(policy.admit(&Ask { level: 1, ..of(2) }, now), Ok(()));
+        policy.push(Item { client: 2, ..item(id, 1, 1, now) });
+    }
+    assert_eq!(ids(&run(&mut policy, now)), [0, 100, 1, 101, 2, 102, 3, 4]);
 }
 
 /// One thing that happens to a queue.
 #[derive(Clone, Debug)]
 enum Event {
-    Arrive { rows: usize, group: u64, level: usize, deadline: Option<u64> },
+    Arrive { rows: usize, group: u64, level: usize, client: u64, deadline: Option<u64> },
     Withdraw(usize),
     Free { took: u64, fails: bool },
     Pass(u64),
@@ -217,8 +252,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => (1_usize..=8, 0_u64..3, 0_usize..2, proptest::option::of(0_u64..30))
-            .prop_map(|(rows, group, level, deadline)| Event::Arrive { rows, group, level, deadline }),
+        4 => (1_usize..=8, 0_u64..3, 0_usize..2, 0_u64..3, proptest::option::of(0_u64..30))
+            .prop_map(|(rows, group, level, client, deadline)| Event::Arrive { rows, group, level, client, deadline }),
         1 => (0_usize..100).prop_map(Event::Withdraw),
         3 => (1_u64..20, proptest::bool::weighted(0.1)).prop_map(|(took, fails)| Event::Free { took, fails }),
         2 => (0_u64..10).prop_map(Event::Pass),
@@ -230,14 +265,19 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     waiting: HashMap<u64, Item<u64>>,
     left: HashSet<u64>,
-    overtaken: HashMap<u64, u32>,
+    /// By group and level: batches in a row that took nothing of it.
+    overtaken: HashMap<(u64, usize), u32>,
 }
 
 impl World {
     fn leave(&mut self, id: u64) -> Item<u64> {
         assert!(self.left.insert(id), "item {id} left twice");
-        self.overtaken.remove(&id);
-        self.waiting.remove(&id).expect("only what waits can leave")
+        let item = self.waiting.remove(&id).expect("only what waits can leave");
+        let line = (item.group, item.level);
+        if !self.waiting.values().any(|other| (other.group, other.level) == line) {
+            self.overtaken.remove(&line);
+        }
+        item
     }
 
     fn check_batch(&mut self, batch: &Batch<u64>, limits: &Limits, now: Instant) {
@@ -250,27 +290,25 @@ impl World {
             assert_eq!((known.rows, known.level, known.group), (item.rows, item.level, item.group));
         }
         for item in &batch.items {
-            let skipped = self
-                .waiting
-                .values()
-                .find(|other| (other.group, other.level) == (item.group, item.level) && other.id < item.id);
-            assert!(skipped.is_none(), "FIFO within a priority: {skipped:?} before {item:?}");
+            let kind = |item: &Item<u64>| (item.group, item.level, item.client);
+            let skipped = self.waiting.values().find(|other| kind(other) == kind(item) && other.id < item.id);
+            assert!(skipped.is_none(), "a client's rows go in order: {skipped:?} before {item:?}");
         }
-        self.count_overtaking(limits);
+        self.count_overtaking(batch, limits);
     }
 
-    /// The first of each line may be passed over by a bounded number of batches.
-    fn count_overtaking(&mut self, limits: &Limits) {
-        let mut firsts: HashMap<(u64, usize), u64> = HashMap::new();
-        for item in self.waiting.values() {
-            let first = firsts.entry((item.group, item.level)).or_insert(item.id);
-            *first = (*first).min(item.id);
-        }
-        let lines = u32::try_from(firsts.len()).expect("few");
-        for id in firsts.into_values() {
-            let count = self.overtaken.entry(id).or_default();
+    /// Every group and level is passed over by a bounded number of batches.
+    fn count_overtaking(&mut self, batch: &Batch<u64>, limits: &Limits) {
+        let of = |item: &Item<u64>| (item.group, item.level);
+        let waiting: HashSet<_> = self.waiting.values().map(of).collect();
+        let taken: HashSet<_> = batch.items.iter().map(of).collect();
+        self.overtaken.retain(|line, _| !taken.contains(line));
+        // Others may be due as well: three groups at two levels.
+        let count_max = limits.overtake_max + 6;
+        for line in waiting.difference(&taken) {
+            let count = self.overtaken.entry(*line).or_default();
             *count += 1;
-            assert!(*count <= limits.overtake_max + lines + 6, "item {id} starves");
+            assert!(*count <= count_max, "line {line:?} starves");
         }
     }
 }
@@ -282,19 +320,22 @@ fn play(events: Vec<Event>, limits: &Limits) {
     let mut next_id = 0;
     for event in events {
         match event {
-            Event::Arrive { rows, group, level, deadline } => {
+            Event::Arrive { rows, group, level, client, deadline } => {
                 let deadline = deadline.map(|after| now + ms(after));
-                let before = policy.rows();
-                match policy.admit(rows, level, deadline, now) {
+                let free = limits.queue_rows_max - policy.rows();
+                match policy.admit(&Ask { rows, level, client, deadline }, now) {
                     Ok(()) => {
                         next_id += 1;
-                        let item = Item { rows, group, level, deadline, ..item(next_id, 1, 0, now) };
+                        let item = Item { rows, group, level, client, deadline, ..item(next_id, 1, 0, now) };
                         world.waiting.insert(next_id, item.clone());
                         policy.push(item);
                     }
                     Err(Refusal::Full { waiting }) => assert!(waiting + rows > limits.queue_rows_max),
                     Err(Refusal::Expired) => assert!(deadline.is_some_and(|deadline| deadline <= now)),
-                    Err(Refusal::TooLate { wait, left }) => assert!(wait > left && before + rows > 0),
+                    Err(Refusal::Share { held, free: left, alpha }) => {
+                        assert!(left == free && held + rows > alpha * free);
+                    }
+                    Err(Refusal::TooLate { wait, left }) => assert!(wait + left / 10 > left),
                 }
             }
             Event::Withdraw(nth) => {

@@ -10,8 +10,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant};
 
 use super::calls::Calls;
-use super::item::{Item, Limits};
+use super::item::{Ask, Item, Limits};
 use super::policy::{Batch, Next, Policy, Refusal};
+use crate::stats::nanos;
 use crate::types::{BatchReport, Error, Reason, Tensor};
 
 /// While a batch runs, an expired item is answered at most so late.
@@ -20,14 +21,10 @@ const EXPIRY_NOTICED_WITHIN: Duration = Duration::from_millis(5);
 /// Rows of one request, checked against the model's signature.
 #[derive(Debug)]
 pub struct Job {
-    /// Inputs in the signature's order, each with the same number of rows (at least 1).
+    /// Inputs in the signature's order, each with as many rows as are asked for.
     pub inputs: Vec<Tensor>,
-    /// Rows of the inputs.
-    pub rows: usize,
-    /// Priority level, 0 the most urgent.
-    pub level: usize,
-    /// When the answer stops being wanted.
-    pub deadline: Option<Instant>,
+    /// How many rows, whose, how urgent, until when.
+    pub ask: Ask,
     /// When the request arrived.
     pub arrived: Instant,
 }
@@ -57,6 +54,8 @@ pub struct Queue {
     calls: Arc<Calls>,
     next_id: AtomicU64,
     hasher: RandomState,
+    /// Learned cost of a full batch, nanoseconds.
+    full_batch: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -79,7 +78,7 @@ impl Queue {
     pub fn new(limits: Limits, calls: Arc<Calls>) -> Arc<Self> {
         let state = Mutex::new(State { policy: Policy::new(limits.clone()), draining: false });
         let (wake, next_id, hasher) = (Notify::new(), AtomicU64::new(1), RandomState::new());
-        Arc::new(Self { state, wake, limits, calls, next_id, hasher })
+        Arc::new(Self { state, wake, limits, calls, next_id, hasher, full_batch: AtomicU64::new(0) })
     }
 
     /// Its limits.
@@ -114,29 +113,56 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Would rows that arrive now be let in? For a request that has not been read yet; [`Queue::submit`] decides.
+    ///
+    /// Errors: as of [`Queue::submit`]. Cost: one lock.
+    pub fn outlook(&self, ask: &Ask, now: Instant) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        let (expired, admitted) = self.admit(&mut state, ask, now);
+        drop(state);
+        answer_expired(expired, now);
+        admitted
+    }
+
     /// Lets a job wait, cut into parts of at most a batch. All of it is taken, or none. Wakes nobody.
     ///
-    /// Errors: queue full, predicted wait too long, deadline passed, draining. Cost: one lock.
+    /// Errors: queue full, more than the client's share, predicted answer too late, deadline passed, draining. Cost: one
+    /// lock.
     pub fn submit(self: &Arc<Self>, job: Job) -> Result<Ticket, Error> {
-        let (rows, level, deadline, arrived) = (job.rows, job.level, job.deadline, job.arrived);
-        let group = self.group(&job.inputs);
-        let parts = cut(job.inputs, rows, self.limits.batch_rows_max)?;
+        let Job { inputs, ask, arrived } = job;
+        let Ask { rows, level, client, deadline } = ask;
+        let group = self.group(&inputs);
+        let parts = cut(inputs, rows, self.limits.batch_rows_max)?;
         let mut ticket = Ticket { queue: Arc::clone(self), group, level, parts: SmallVec::new() };
-        {
-            let mut state = self.state.lock();
-            if state.draining {
-                return Err(Error::new(Reason::Draining, "the server is shutting down"));
-            }
-            state.policy.admit(rows, level, deadline, arrived).map_err(|refusal| self.refused(&refusal, rows))?;
+        let mut state = self.state.lock();
+        let (expired, admitted) = self.admit(&mut state, &ask, arrived);
+        if admitted.is_ok() {
             for (inputs, rows) in parts {
                 let (reply, answer) = oneshot::channel();
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 ticket.parts.push(Part { id, answer });
                 let payload = Waiting { inputs, reply };
-                state.policy.push(Item { id, rows, group, level, arrived, deadline, payload });
+                state.policy.push(Item { id, rows, group, level, client, tag: 0, arrived, deadline, payload });
             }
         }
-        Ok(ticket)
+        drop(state);
+        answer_expired(expired, arrived);
+        admitted.map(|()| ticket)
+    }
+
+    /// Asks the policy; where the queue is full, once more without what has expired in it, which is returned.
+    fn admit(&self, state: &mut State, ask: &Ask, now: Instant) -> (Vec<Item<Waiting>>, Result<(), Error>) {
+        if state.draining {
+            return (Vec::new(), Err(Error::new(Reason::Draining, "the server is shutting down")));
+        }
+        let (mut expired, mut admitted) = (Vec::new(), state.policy.admit(ask, now));
+        if matches!(admitted, Err(Refusal::Full { .. } | Refusal::Share { .. })) {
+            expired = state.policy.sweep(now);
+            if !expired.is_empty() {
+                admitted = state.policy.admit(ask, now);
+            }
+        }
+        (expired, admitted.map_err(|refusal| self.refused(&refusal, ask.rows)))
     }
 
     /// What the worker should do, the device being free.
@@ -192,7 +218,16 @@ impl Queue {
 
     /// A batch of `rows` rows took so long and ended `now`.
     pub fn learn(&self, rows: usize, took: Duration, now: Instant) {
-        self.state.lock().policy.learn(rows, took, now);
+        let mut state = self.state.lock();
+        state.policy.learn(rows, took, now);
+        let full_batch = state.policy.predict(self.limits.batch_rows_max).unwrap_or_default();
+        drop(state);
+        self.full_batch.store(nanos(full_batch), Ordering::Relaxed);
+    }
+
+    /// Learned cost of a full batch; zero until enough batches ran.
+    pub fn full_batch(&self) -> Duration {
+        Duration::from_nanos(self.full_batch.load(Ordering::Relaxed))
     }
 
     pub(super) fn failed(&self, now: Instant) {
@@ -206,9 +241,17 @@ impl Queue {
                 let detail = format!("queue full: {waiting} rows are waiting, {rows} more exceed the limit of {limit}");
                 Error::new(Reason::QueueFull, detail).retry_after(Duration::from_millis(100))
             }
+            Refusal::Share { held, free, alpha } => {
+                let detail = format!(
+                    "the client has {held} rows in the model's queue of {limit}, its share is {alpha} times the {free} \
+                     that are free"
+                );
+                Error::new(Reason::ClientShare, detail).retry_after(Duration::from_millis(100))
+            }
             Refusal::TooLate { wait, left } => {
+                let (wait_ms, left_ms) = (wait.as_millis(), left.as_millis());
                 let detail =
-                    format!("predicted wait of {} ms exceeds the {} ms left", wait.as_millis(), left.as_millis());
+                    format!("the answer is predicted in {wait_ms} ms, too late for a deadline in {left_ms} ms");
                 Error::new(Reason::PredictedWait, detail).retry_after(*wait)
             }
             Refusal::Expired => Error::new(Reason::Deadline, "the deadline passed before the request was queued"),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Duration, Instant};
 
-use super::super::{Calls, Job, Limits, Queue, Ticket};
+use super::super::{Ask, Calls, Job, Limits, Queue, Ticket};
 use super::{Listener, Worker};
 use crate::device::{Cores, Device, Executor};
 use crate::types::{Error, Reason, Release, Shape, Tensor};
@@ -71,7 +71,8 @@ fn queue(queue_rows_max: usize) -> Arc<Queue> {
 
 fn job(values: &[f32]) -> Job {
     let inputs = vec![Tensor::from_f32(Shape::new(&[values.len(), 1]), values).expect("a tensor")];
-    Job { inputs, rows: values.len(), level: 0, deadline: None, arrived: Instant::now() }
+    let ask = Ask { rows: values.len(), level: 0, client: 0, deadline: None };
+    Job { inputs, ask, arrived: Instant::now() }
 }
 
 async fn ask(worker: &Worker, values: &[f32]) -> Result<Vec<f32>, Error> {
@@ -183,7 +184,8 @@ async fn what_expires_while_the_device_is_busy_is_answered_then_and_never_run() 
         tokio::task::yield_now().await;
     }
     let begun = Instant::now();
-    let hasty = Job { deadline: Some(begun + Duration::from_millis(10)), ..job(&[1.0]) };
+    let mut hasty = job(&[1.0]);
+    hasty.ask.deadline = Some(begun + Duration::from_millis(10));
     let late = submit(&queue, hasty).answer().await.expect_err("expired");
     assert_eq!(late.reason(), Reason::Deadline);
     assert!(begun.elapsed() < Duration::from_millis(300), "answered while the device was busy");

@@ -47,8 +47,9 @@ pub struct Config {
 pub struct Limits {
     /// Largest message in either direction, bytes.
     pub message_bytes_max: NonZeroUsize,
-    /// Bytes of requests that the server holds at once; at least [`Limits::message_bytes_max`].
-    pub in_flight_bytes_max: NonZeroUsize,
+    /// Bytes of requests that the server holds at once, at least [`Limits::message_bytes_max`]; `None` for an eighth of
+    /// the memory.
+    pub in_flight_bytes_max: Option<NonZeroUsize>,
     /// Requests that the server holds at once.
     pub in_flight_requests_max: NonZeroUsize,
     /// Open connections to the gRPC port.
@@ -59,6 +60,14 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Time without a call after which a connection is told to go.
     pub idle_timeout: Duration,
+    /// Age at which a connection is told to go, give or take a tenth.
+    pub connection_age: Duration,
+    /// Time without a byte of a request that has begun, after which it is ended.
+    pub receive_timeout: Duration,
+    /// Time without progress after which an answer that its client does not read is reset.
+    pub send_timeout: Duration,
+    /// Memory that the server may use; `None` for what its cgroup or the machine has.
+    pub memory_bytes_max: Option<NonZeroUsize>,
 }
 
 /// How the server stops.
@@ -165,7 +174,7 @@ impl Config {
             settings.conflict("metrics", "grpc", &format!("{metrics} is taken by `grpc`, which listens at {grpc}"));
         }
         let (message, all) = (self.limits.message_bytes_max, self.limits.in_flight_bytes_max);
-        if message > all {
+        if let Some(all) = all.filter(|all| message > *all) {
             let text = format!("{all} bytes cannot hold one message of `limits.message_bytes_max`, {message} bytes");
             settings.conflict("limits.in_flight_bytes_max", "limits.message_bytes_max", &text);
         }
@@ -181,11 +190,15 @@ impl Limits {
                 .get("limits.message_bytes_max", &Size(KIB..=2 * GIB), positive(64 * MIB)),
             in_flight_bytes_max: settings
                 .what(
-                    "Bytes of requests that the server holds at once; more are refused with \
-                     `RESOURCE_EXHAUSTED`. At least `limits.message_bytes_max`",
+                    "Bytes of requests, and of answers not read yet, that the server holds at once; more are refused with \
+                     `RESOURCE_EXHAUSTED` before they are read. At least `limits.message_bytes_max`",
                 )
-                .change("Set it to the memory that requests may take; answers and models come on top")
-                .get("limits.in_flight_bytes_max", &Size(MIB..=1024 * GIB), positive(512 * MIB)),
+                .change("Set it to the memory that requests may take; the rows of batches and models come on top")
+                .find(
+                    "limits.in_flight_bytes_max",
+                    &Size(MIB..=1024 * GIB),
+                    "an eighth of `limits.memory_bytes_max`, or one message if that is more",
+                ),
             in_flight_requests_max: settings
                 .what("Requests that the server holds at once; more are refused with `RESOURCE_EXHAUSTED`")
                 .change("Raise it for very many slow callers; each model's queue has a limit of its own")
@@ -206,6 +219,28 @@ impl Limits {
                 .what("Time without a call after which a connection is told to go")
                 .change("Raise it above the pauses of clients that should keep their connections")
                 .get("limits.idle_timeout", &Time(SECOND..=24 * HOUR), 300 * SECOND),
+            connection_age: settings
+                .what(
+                    "Age at which a connection is told to go, give or take a tenth: its calls finish, and its client \
+                     connects anew",
+                )
+                .change("Lower it so that clients behind a load balancer spread sooner over new servers")
+                .get("limits.connection_age", &Time(SECOND..=24 * HOUR), 30 * 60 * SECOND),
+            receive_timeout: settings
+                .what("Time without a byte of a request's message after which the request is ended")
+                .change("Raise it for clients on networks that pause for longer")
+                .get("limits.receive_timeout", &Time(100 * MILLISECOND..=HOUR), 10 * SECOND),
+            send_timeout: settings
+                .what("Time without progress after which an answer that its client does not read is reset")
+                .change("Raise it for clients that pause between the parts of large answers")
+                .get("limits.send_timeout", &Time(100 * MILLISECOND..=HOUR), 30 * SECOND),
+            memory_bytes_max: settings
+                .what(
+                    "Memory that the server may use. When 92 % of it is resident, connections are told to go, and when \
+                     95 % is, requests are refused",
+                )
+                .change("Set it where the server shares its container with others")
+                .find("limits.memory_bytes_max", &Size(MIB..=1024 * 1024 * GIB), "the cgroup's limit, or the machine's memory"),
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::time::Instant;
 
 use super::catalogue::{self as named, Metric};
-use super::hub::{Monitor, ServerGauge, UNKNOWN};
+use super::hub::{Monitor, Reading, UNKNOWN};
 use super::latency::Phase;
 use super::page::{Page, float};
 use super::snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot};
@@ -67,18 +67,29 @@ fn server(page: &mut Page, monitor: &Monitor) {
     page.gauge(named::START_TIME, &[], monitor.started());
     page.gauge(named::RESIDENT_MEMORY, &[], process::resident_bytes().map_or(0.0, float));
     page.counter(named::PANICS, &[], monitor.panics());
-    for gauge in ServerGauge::ALL {
-        let metric = match gauge {
-            ServerGauge::RequestsInFlight => named::REQUESTS_IN_FLIGHT,
-            ServerGauge::RequestBytesInFlight => named::IN_FLIGHT_BYTES,
-            ServerGauge::Connections => named::CONNECTIONS,
-        };
-        page.gauge(metric, &[], monitor.read_gauge(gauge));
+    for reading in Reading::ALL {
+        self::reading(page, reading, monitor.read(reading));
     }
     let unknown = monitor.unknown();
     requests(page, [UNKNOWN, UNKNOWN], unknown.answered(), &unknown.failed());
     page.counter(named::REQUEST_BYTES, &[UNKNOWN, UNKNOWN], unknown.request_bytes());
     page.counter(named::RESPONSE_BYTES, &[UNKNOWN, UNKNOWN], unknown.response_bytes());
+}
+
+fn reading(page: &mut Page, reading: Reading, value: u64) {
+    match reading {
+        Reading::RequestsInFlight => page.gauge(named::REQUESTS_IN_FLIGHT, &[], float(value)),
+        Reading::BytesInFlight => page.gauge(named::IN_FLIGHT_BYTES, &[], float(value)),
+        Reading::Connections => page.gauge(named::CONNECTIONS, &[], float(value)),
+        Reading::ConnectionsAccepted => page.counter(named::CONNECTIONS_TOTAL, &["accepted"], value),
+        Reading::ConnectionsRefused => page.counter(named::CONNECTIONS_TOTAL, &["refused"], value),
+        Reading::ConnectionsWithoutPreface => page.counter(named::CONNECTIONS_TOTAL, &["no_preface"], value),
+        Reading::AcceptErrors => page.counter(named::ACCEPT_ERRORS, &[], value),
+        Reading::StalledAnswers => page.counter(named::STALLED_ANSWERS, &[], value),
+        Reading::LogLinesDropped => page.counter(named::LOG_LINES_DROPPED, &[], value),
+        Reading::MemoryLimit => page.gauge(named::MEMORY_LIMIT, &[], float(value)),
+        Reading::MemoryPressure => page.gauge(named::MEMORY_PRESSURE, &[], float(value)),
+    }
 }
 
 fn requests(page: &mut Page, [model, version]: [&str; 2], answered: u64, failed: &[(Reason, u64)]) {
@@ -102,6 +113,7 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
     }
     page.counter(named::BATCH_BISECTIONS, &labels, seen.bisections);
     page.counter(named::EXECUTOR_REBUILDS, &labels, seen.rebuilds);
+    page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.concurrency_limit as u64));
     page.gauge(named::QUEUE_ROWS, &labels, float(seen.queue_rows as u64));
     page.gauge(named::QUEUE_AGE, &labels, seen.queue_age.as_secs_f64());
     scores(page, labels, &seen.scores);

@@ -41,23 +41,51 @@ impl Default for Settings {
     }
 }
 
-/// A gauge of the whole server, whose value a room below owns.
+/// A number about the whole server, which another room keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerGauge {
+pub enum Reading {
     /// Requests that are being served.
     RequestsInFlight,
-    /// Bytes of the requests that are being served.
-    RequestBytesInFlight,
+    /// Bytes of the requests that are being served, and of answers not read yet.
+    BytesInFlight,
     /// Open client connections.
     Connections,
+    /// Connections accepted since the start.
+    ConnectionsAccepted,
+    /// Connections closed at once because there were too many.
+    ConnectionsRefused,
+    /// Connections closed because they did not begin with HTTP/2's preface.
+    ConnectionsWithoutPreface,
+    /// Accepts that failed, such as for want of descriptors.
+    AcceptErrors,
+    /// Answers that were reset because their client did not read them.
+    StalledAnswers,
+    /// Lines of the log that were not written.
+    LogLinesDropped,
+    /// Bytes of memory that the server may use.
+    MemoryLimit,
+    /// How short memory is: 0, 1 or 2.
+    MemoryPressure,
 }
 
-impl ServerGauge {
-    /// Every gauge.
-    pub const ALL: [Self; 3] = [Self::RequestsInFlight, Self::RequestBytesInFlight, Self::Connections];
+impl Reading {
+    /// Every reading.
+    pub const ALL: [Self; 11] = [
+        Self::RequestsInFlight,
+        Self::BytesInFlight,
+        Self::Connections,
+        Self::ConnectionsAccepted,
+        Self::ConnectionsRefused,
+        Self::ConnectionsWithoutPreface,
+        Self::AcceptErrors,
+        Self::StalledAnswers,
+        Self::LogLinesDropped,
+        Self::MemoryLimit,
+        Self::MemoryPressure,
+    ];
 }
 
-type Read = Box<dyn Fn() -> f64 + Send + Sync>;
+type Read = Box<dyn Fn() -> u64 + Send + Sync>;
 /// Model and version.
 type Key = (String, String);
 
@@ -69,7 +97,7 @@ pub struct Monitor {
     started: f64,
     unknown: Traffic,
     panics: AtomicU64,
-    gauges: Mutex<[Option<Read>; ServerGauge::ALL.len()]>,
+    readings: Mutex<[Option<Read>; Reading::ALL.len()]>,
     table: Mutex<Table>,
     page: Mutex<Option<(Instant, String)>>,
 }
@@ -96,7 +124,7 @@ impl Monitor {
             started: unix_seconds(),
             unknown: Traffic::new(),
             panics: AtomicU64::new(0),
-            gauges: Mutex::default(),
+            readings: Mutex::default(),
             table: Mutex::default(),
             page: Mutex::default(),
         })
@@ -158,10 +186,10 @@ impl Monitor {
         }
     }
 
-    /// Reads a gauge of the whole server whenever it is shown. `read` must be quick and must not call the monitor.
-    pub fn gauge(&self, which: ServerGauge, read: Box<dyn Fn() -> f64 + Send + Sync>) {
-        // One place for each gauge, in order of declaration.
-        self.gauges.lock()[which as usize] = Some(read);
+    /// Reads a number about the whole server whenever it is shown. `read` must be quick and must not call the monitor.
+    pub fn observe(&self, which: Reading, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        // One place for each, in order of declaration.
+        self.readings.lock()[which as usize] = Some(Box::new(read));
     }
 
     /// Begins to observe a request.
@@ -217,8 +245,8 @@ impl Monitor {
         self.started
     }
 
-    pub(super) fn read_gauge(&self, which: ServerGauge) -> f64 {
-        self.gauges.lock()[which as usize].as_ref().map_or(0.0, |read| read())
+    pub(super) fn read(&self, which: Reading) -> u64 {
+        self.readings.lock()[which as usize].as_ref().map_or(0, |read| read())
     }
 
     pub(super) fn snapshots(&self, now: Instant) -> Vec<Snapshot> {

@@ -21,11 +21,12 @@ mod traffic;
 
 pub use catalogue::reference;
 pub use export::CONTENT_TYPE;
-pub use hub::{Monitor, ServerGauge, Settings};
+pub use hub::{Monitor, Reading, Settings};
 pub use instruments::{Instruments, QueueView};
 pub use journey::Journey;
 pub use latency::{PHASES, Phase};
 pub use loads::LoadResult;
+pub use process::resident_bytes;
 pub use scores::ScorePlan;
 pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot};
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{Instruments, LoadResult, Monitor, PHASES, QueueView, ScorePlan, ServerGauge, Settings};
+use super::{Instruments, LoadResult, Monitor, PHASES, QueueView, Reading, ScorePlan, Settings};
 use crate::types::{BatchReport, ClassScore, Error, ModelName, Reason, Release, Scores, Version};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -265,6 +265,9 @@ fn gauges_are_read_at_the_scrape() {
         fn oldest(&self) -> Option<Instant> {
             Some(self.0)
         }
+        fn concurrency_limit(&self) -> usize {
+            40
+        }
     }
     let monitor = monitor();
     let now = Instant::now();
@@ -273,13 +276,13 @@ fn gauges_are_read_at_the_scrape() {
     instruments.watch_queue(Arc::downgrade(&queue));
     let open = Arc::new(AtomicUsize::new(5));
     let read = open.clone();
-    monitor
-        .gauge(ServerGauge::Connections, Box::new(move || f64::from(u32::try_from(read.load(Relaxed)).unwrap_or(0))));
+    monitor.observe(Reading::Connections, move || read.load(Relaxed) as u64);
     open.store(6, Relaxed);
     let later = now + 250 * MILLI;
     assert_eq!(value(&monitor, later, "sconce_connections"), 6.0);
     assert_eq!(value(&monitor, later, r#"sconce_queue_rows{model="m",version="3"}"#), 17.0);
     assert_eq!(value(&monitor, later, r#"sconce_queue_oldest_age_seconds{model="m",version="3"}"#), 0.25);
+    assert_eq!(value(&monitor, later, r#"sconce_concurrency_limit{model="m",version="3"}"#), 40.0);
     drop(queue);
     assert_eq!(value(&monitor, later, r#"sconce_queue_rows{model="m",version="3"}"#), 0.0);
 }

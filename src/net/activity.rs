@@ -4,11 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use http::Response;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 use tokio::time::{Duration, Instant, sleep_until};
+
+use super::pace::{self, Paced};
 
 /// Calls in progress on a connection, and when the last one ended.
 pub(super) struct Activity {
@@ -37,7 +40,7 @@ impl Activity {
     }
 }
 
-/// A service whose calls are counted.
+/// A service whose calls are counted, and whose answers note their progress.
 #[derive(Clone)]
 pub(super) struct Counted<S> {
     inner: S,
@@ -50,11 +53,11 @@ impl<S> Counted<S> {
     }
 }
 
-impl<S, R> Service<R> for Counted<S>
+impl<S, R, B> Service<R> for Counted<S>
 where
-    S: Service<R>,
+    S: Service<R, Response = Response<B>>,
 {
-    type Response = S::Response;
+    type Response = Response<Paced<B>>;
     type Error = S::Error;
     type Future = Call<S::Future>;
 
@@ -73,11 +76,16 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Call<F> {
-    type Output = F::Output;
+impl<F, B, E> Future for Call<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<Paced<B>>, E>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().future.poll(context)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answered = ready!(self.project().future.poll(context));
+        pace::answered();
+        Poll::Ready(answered.map(|response| response.map(Paced::new)))
     }
 }
 

@@ -1,8 +1,13 @@
-//! Connections: an accept loop of our own, with limits, and a drain that ends.
+//! Sockets: the accept loop, HTTP connections and their limits, and how they end.
 //!
 //! Deliberately absent: what is served.
 
-mod accept;
 mod activity;
+mod connection;
+mod listener;
+mod pace;
+mod tally;
+mod windows;
 
-pub use accept::{Limits, Protocol, bind, serve};
+pub use listener::{Limits, Listener, Protocol, Shed};
+pub use tally::Tally;

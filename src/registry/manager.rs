@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::deployment::{Deployment, limits, score_plan};
+use super::deployment::{Deployment, View, in_progress_max, limits, score_plan};
 use super::lifecycle::{Event, State};
 use super::source::{Found, Listing, RegistrySource};
 use super::table::Table;
@@ -18,6 +18,7 @@ use super::warm_up::{WarmUp, warm_up};
 use crate::batch::{Calls, Queue, Worker};
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Cores, Device, LocalExecutor};
+use crate::guard::Adaptive;
 use crate::model::{About, Files};
 use crate::monitor::{LoadResult, Monitor, QueueView};
 use crate::types::{Error, ModelName, Reason, Version};
@@ -177,10 +178,13 @@ impl Registry {
     ) -> Arc<Deployment> {
         let queue = Queue::new(limits(config), Arc::clone(&self.calls));
         let instruments = self.monitor.deployment(name, version, &score_plan(about.scoring.as_ref()));
-        let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
-        instruments.watch_queue(Arc::downgrade(&view));
+        let adaptive = Arc::new(Adaptive::new(config.max_batch_size.get(), in_progress_max(config)));
+        let view = Arc::new(View { queue: Arc::clone(&queue), adaptive: Arc::clone(&adaptive) });
+        let seen: Arc<dyn QueueView> = Arc::clone(&view) as _;
+        instruments.watch_queue(Arc::downgrade(&seen));
         let worker = Worker::new(queue, device, Arc::clone(&instruments) as _);
-        Arc::new(Deployment { name: name.clone(), version, about, config: config.clone(), worker, instruments })
+        let (name, config, tenant) = (name.clone(), config.clone(), Arc::default());
+        Arc::new(Deployment { name, version, about, config, worker, tenant, adaptive, instruments, _view: view })
     }
 
     fn warm_up(&self, executor: &mut LocalExecutor, config: &ModelConfig) -> Result<WarmUp, Error> {

@@ -97,7 +97,7 @@ fn rows(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<usize, Error> {
 }
 
 /// 0 (or nothing) is the model's default level; 1 the most urgent.
-fn level(deployment: &Deployment, priority: Option<u64>) -> Result<usize, Error> {
+pub(super) fn level(deployment: &Deployment, priority: Option<u64>) -> Result<usize, Error> {
     let batching = &deployment.config.batching;
     let levels = batching.priority_levels.get();
     match priority {

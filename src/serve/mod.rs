@@ -4,9 +4,13 @@
 
 mod answer;
 mod check;
+mod entry;
 mod info;
 mod pipeline;
+mod punctual;
 
 pub use crate::batch::Begun;
+pub use crate::guard::Client;
+pub use entry::Entry;
 pub use info::{ModelInfo, ModelState, ServerInfo};
-pub use pipeline::{Pipeline, Settings};
+pub use pipeline::Pipeline;

@@ -1,27 +1,18 @@
-//! The journey, stage by stage: admit, route, check, queue and run, score, answer.
+//! The journey of a decoded request, stage by stage: route, check, queue and run, score, answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Duration, Instant};
 
+use super::entry::Entry;
+use super::punctual::Punctual;
 use super::{answer, check};
-use crate::batch::{Begun, Job};
+use crate::batch::{Ask, Begun, Job, PartAnswer};
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry};
 use crate::types::{Error, InferAnswer, InferRequest, Reason};
-
-/// What the pipeline needs to know of the configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Deadline of a request that names none, counted from its arrival.
-    pub timeout: Duration,
-    /// Requests that may be in flight.
-    pub requests_max: usize,
-    /// Bytes of requests that may be in flight.
-    pub bytes_max: usize,
-}
 
 /// Serves requests, whatever door they came through.
 pub struct Pipeline {
@@ -33,11 +24,15 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline to the registry's models.
-    pub fn new(registry: Arc<Registry>, monitor: Arc<Monitor>, settings: &Settings) -> Arc<Self> {
-        let admission = Admission::new(settings.requests_max, settings.bytes_max);
+    /// A pipeline to the registry's models. `timeout`: the time of a request that names none, counted from its arrival.
+    pub fn new(
+        registry: Arc<Registry>,
+        monitor: Arc<Monitor>,
+        admission: Arc<Admission>,
+        timeout: Duration,
+    ) -> Arc<Self> {
         let draining = AtomicBool::new(false);
-        Arc::new(Self { registry, monitor, admission, timeout: settings.timeout, draining })
+        Arc::new(Self { registry, monitor, admission, timeout, draining })
     }
 
     /// The models it serves.
@@ -71,63 +66,76 @@ impl Pipeline {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Serves one request that arrived at `arrived` and, by its transport, is wanted until `deadline`.
+    /// Time of a request that names none.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Serves one request, which came in by `entry`.
     ///
     /// Not cancel safe: dropping it takes the request out of the queue; its journey books it as cancelled.
     pub async fn infer(
         &self,
+        entry: &Entry,
         mut request: InferRequest,
-        arrived: Instant,
-        deadline: Option<Instant>,
         journey: &mut Journey,
     ) -> Result<InferAnswer, Error> {
-        let _permit = self.admission.admit(request.bytes)?;
-        let deployment = self.registry.table().route(&request.model, &request.version)?;
+        let deployment = entry.route(&request.model, &request.version, request.priority)?;
+        is_still_for(deployment, &request)?;
         journey.routed(Arc::clone(&deployment.instruments));
         let id = std::mem::take(&mut request.id);
-        let checked = check::check(&deployment, request)?;
+        let checked = check::check(deployment, request)?;
         journey.describe(&id, checked.rows);
-        let until = self.deadline(&deployment, checked.timeout, arrived, deadline);
+        let until = self.deadline(deployment, checked.timeout, entry);
         journey.expires(Some(until));
         let now = Instant::now();
         journey.decoded(now);
-        let job = Job {
-            inputs: checked.inputs,
-            rows: checked.rows,
-            level: checked.level,
-            deadline: Some(until),
-            arrived: now,
-        };
-        let answer = deployment.worker.ask(job);
-        let answered = if deployment.worker.is_inline() {
-            // The queue drops what expires before each batch, and a batch is short: a timer would tell nothing sooner.
-            answer.await?
-        } else {
-            tokio::time::timeout_at(until, answer).await.unwrap_or_else(|_| Err(expired(arrived)))?
-        };
+        let ask = Ask { rows: checked.rows, level: checked.level, client: entry.client(), deadline: Some(until) };
+        let answered = ask_model(deployment, Job { inputs: checked.inputs, ask, arrived: now }, until, entry).await?;
         let now = Instant::now();
-        if now >= until {
-            return Err(expired(arrived));
-        }
         journey.answered(&answered.report, now);
-        answer::compose(&deployment, answered, &checked.outputs, checked.wishes, journey)
+        answer::compose(deployment, answered, &checked.outputs, checked.wishes, journey)
     }
 
     /// The earliest of what the transport, the request and the configuration say.
-    fn deadline(
-        &self,
-        deployment: &Deployment,
-        timeout: Option<Duration>,
-        arrived: Instant,
-        transport: Option<Instant>,
-    ) -> Instant {
+    fn deadline(&self, deployment: &Deployment, timeout: Option<Duration>, entry: &Entry) -> Instant {
+        let arrived = entry.arrived();
         let configured = arrived + deployment.config.timeout.unwrap_or(self.timeout);
         let asked = timeout.and_then(|timeout| arrived.checked_add(timeout));
-        [transport, asked].into_iter().flatten().fold(configured, Instant::min)
+        [entry.deadline(), asked].into_iter().flatten().fold(configured, Instant::min)
     }
 }
 
-fn expired(arrived: Instant) -> Error {
-    let spent = arrived.elapsed().as_millis();
+/// Has the model answer, in time.
+async fn ask_model(deployment: &Arc<Deployment>, job: Job, until: Instant, entry: &Entry) -> Result<PartAnswer, Error> {
+    let punctual = Punctual::watch(deployment, job.arrived, until);
+    let answer = deployment.worker.ask(job);
+    let answered = if deployment.worker.is_inline() {
+        // The queue drops what expires before each batch, and a batch is short: a timer would tell nothing sooner.
+        answer.await
+    } else {
+        tokio::time::timeout_at(until, answer).await.unwrap_or_else(|_| Err(expired(entry)))
+    };
+    let now = Instant::now();
+    punctual.ended(&answered, now);
+    if now >= until { answered.and(Err(expired(entry))) } else { answered }
+}
+
+/// A message may name its model twice, and the last counts; but it was let in under the first.
+fn is_still_for(deployment: &Deployment, request: &InferRequest) -> Result<(), Error> {
+    let version = request.version.parse().ok();
+    let same_version = request.version.is_empty() || version == Some(deployment.version);
+    if request.model == deployment.name.as_str() && same_version {
+        return Ok(());
+    }
+    let (name, version) = (&deployment.name, deployment.version);
+    Err(Error::invalid(format!(
+        "model_name and model_version: expected one of each, got \"{name}\" {version} and \"{}\" {}",
+        request.model, request.version
+    )))
+}
+
+fn expired(entry: &Entry) -> Error {
+    let spent = entry.arrived().elapsed().as_millis();
     Error::new(Reason::Deadline, format!("the deadline passed after {spent} ms, before the batch was done"))
 }

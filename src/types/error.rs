@@ -56,6 +56,14 @@ pub enum Reason {
     QueueFull,
     /// The server holds as many bytes or requests as it may.
     InFlight,
+    /// The client holds more than its share of a limit.
+    ClientShare,
+    /// The model's requests hold more than their share of a limit.
+    ModelShare,
+    /// The model has as many requests in progress as have been seen to end in time.
+    Concurrency,
+    /// The server's memory is nearly used up.
+    Memory,
     /// The predicted wait exceeds the time that is left.
     PredictedWait,
     /// The deadline passed.
@@ -76,12 +84,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Invalid,
         Self::TooBig,
         Self::NotFound,
         Self::QueueFull,
         Self::InFlight,
+        Self::ClientShare,
+        Self::ModelShare,
+        Self::Concurrency,
+        Self::Memory,
         Self::PredictedWait,
         Self::Deadline,
         Self::Cancelled,
@@ -100,6 +112,10 @@ impl Reason {
             Self::NotFound => "not_found",
             Self::QueueFull => "queue_full",
             Self::InFlight => "in_flight",
+            Self::ClientShare => "client_share",
+            Self::ModelShare => "model_share",
+            Self::Concurrency => "concurrency",
+            Self::Memory => "memory",
             Self::PredictedWait => "predicted_wait",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
@@ -116,7 +132,14 @@ impl Reason {
         match self {
             Self::Invalid => Kind::Invalid,
             Self::NotFound => Kind::NotFound,
-            Self::TooBig | Self::QueueFull | Self::InFlight | Self::PredictedWait => Kind::Overloaded,
+            Self::TooBig
+            | Self::QueueFull
+            | Self::InFlight
+            | Self::ClientShare
+            | Self::ModelShare
+            | Self::Concurrency
+            | Self::Memory
+            | Self::PredictedWait => Kind::Overloaded,
             Self::Deadline => Kind::Expired,
             Self::Cancelled => Kind::Cancelled,
             Self::Draining | Self::NotReady => Kind::Unavailable,

@@ -1,4 +1,4 @@
-//! The layer around every call: a deadline that is the server's own, and panics that become answers.
+//! The layer around every call: who may come in, a deadline that is the server's own, and panics that become answers.
 //!
 //! tonic reports a passed deadline and a panic as CANCELLED, which tells clients that they cancelled. Here they are
 //! `DEADLINE_EXCEEDED` and `INTERNAL`.
@@ -7,139 +7,152 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service;
 use tracing::error;
 
+use super::answer::Answer;
+use super::inflate::{Encoding, too_big};
+use super::intake::Intake;
+use super::services::INFERENCE;
 use super::{Settings, deadline};
 use crate::api::status::{REASON, status};
-use crate::serve::{Begun, Pipeline};
+use crate::serve::{Begun, Client, Entry, Pipeline};
 use crate::types::{Error, Reason};
 
-/// The call whose requests are counted.
+/// The call whose requests are admitted and counted.
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+/// Bytes of a message of the protocol's other calls: names and little else.
+const OTHER_BYTES_MAX: usize = 64 << 10;
 
-/// When the transport stops waiting for the answer, among a request's extensions.
-#[derive(Clone, Debug)]
-pub(super) struct Deadline {
-    at: Instant,
-    /// Set by the handler, which then books the request.
-    handled: Arc<AtomicBool>,
-}
-
-impl Deadline {
-    /// Says that a handler has begun, and when its answer stops being wanted.
-    pub(super) fn handle(&self) -> Instant {
-        self.handled.store(true, Ordering::Relaxed);
-        self.at
-    }
-}
-
-/// A service behind the layer.
+/// A service behind the layer, as one client sees it.
 #[derive(Clone)]
 pub(super) struct Door<S> {
     inner: S,
     pipeline: Arc<Pipeline>,
     settings: Settings,
+    client: Arc<Client>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
 impl<S> Door<S> {
-    pub(super) fn new(inner: S, pipeline: Arc<Pipeline>, settings: Settings) -> Self {
-        Self { inner, pipeline, settings }
+    /// The door to `inner` for one client.
+    pub(super) fn new(inner: S, pipeline: &Arc<Pipeline>, settings: Settings, client: Arc<Client>) -> Self {
+        Self { inner, pipeline: Arc::clone(pipeline), settings, client }
+    }
+
+    /// Serves one call.
+    pub(super) fn call<B>(&mut self, mut request: Request<B>) -> Answering
+    where
+        S: Service<Request<Intake<B>>, Response = Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
+        let mut call = Call::begin(&self.pipeline, request.uri().path() == INFER);
+        let deadline = match deadline::timeout(request.headers()) {
+            Ok(timeout) => timeout.and_then(|timeout| call.arrived.checked_add(timeout)),
+            Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
+        };
+        let mut settings = self.settings;
+        if call.begun.is_some() {
+            match self.pipeline.enter(&self.client, call.arrived, deadline) {
+                Ok(entry) => {
+                    request.extensions_mut().insert(Arc::clone(&entry));
+                    call.entry = Some(entry);
+                }
+                Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
+            }
+        } else {
+            settings.message_bytes_max = settings.message_bytes_max.min(OTHER_BYTES_MAX);
+        }
+        let (judged, encoding) = (request.uri().path().starts_with(INFERENCE), encoding(request.headers()));
+        let entry = call.entry.clone();
+        let intake = |body| {
+            if judged { Intake::new(body, encoding, settings, entry) } else { Intake::open(body, settings) }
+        };
+        let request = request.map(intake);
+        let answer = Guarded { answer: self.inner.call(request), pipeline: Arc::clone(&self.pipeline) };
+        Box::pin(async move {
+            let answered = match deadline {
+                None => answer.await,
+                Some(at) => match tokio::time::timeout_at(at, answer).await {
+                    Ok(answered) => answered,
+                    Err(_elapsed) => return Ok(call.expire()),
+                },
+            };
+            answered.map(|response| call.explain(response, settings.message_bytes_max))
+        })
     }
 }
 
-impl<S> Service<Request<Body>> for Door<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let arrived = Instant::now();
-        let infers = request.uri().path() == INFER;
-        let begun = infers.then(|| self.pipeline.begin());
-        let call = Call { arrived, infers, pipeline: Arc::clone(&self.pipeline), _begun: begun };
-        let deadline = match deadline::timeout(request.headers()) {
-            Ok(timeout) => timeout.and_then(|timeout| arrived.checked_add(timeout)),
-            Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
-        };
-        let deadline = deadline.map(|at| Deadline { at, handled: Arc::default() });
-        if let Some(deadline) = &deadline {
-            request.extensions_mut().insert(deadline.clone());
-        }
-        let answer = Guarded { answer: self.inner.call(request), pipeline: Arc::clone(&self.pipeline) };
-        let bytes_max = self.settings.message_bytes_max;
-        Box::pin(async move {
-            let answered = match &deadline {
-                None => answer.await,
-                Some(deadline) => match tokio::time::timeout_at(deadline.at, answer).await {
-                    Ok(answered) => answered,
-                    Err(_elapsed) => return Ok(call.expire(deadline)),
-                },
-            };
-            answered.map(|response| call.explain(response, bytes_max))
-        })
+/// How the call's messages may be compressed. tonic refuses what is not known.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    match headers.get("grpc-encoding")?.as_bytes() {
+        b"gzip" => Some(Encoding::Gzip),
+        b"deflate" => Some(Encoding::Deflate),
+        _ => None,
     }
 }
 
 /// What the layer knows of a call.
 struct Call {
     arrived: Instant,
-    /// Is it an inference, which is counted?
-    infers: bool,
     pipeline: Arc<Pipeline>,
-    _begun: Option<Begun>,
+    /// Is it an inference, which is counted?
+    begun: Option<Begun>,
+    entry: Option<Arc<Entry>>,
 }
 
 impl Call {
-    /// The answer to a call that no handler has seen or will see.
-    fn refuse(&self, error: &Error) -> Response<Body> {
-        if self.infers {
-            self.pipeline.monitor().journey(self.arrived, None).finish(Err(error), Instant::now());
-        }
-        status(error).into_http()
+    fn begin(pipeline: &Arc<Pipeline>, infers: bool) -> Self {
+        let begun = infers.then(|| pipeline.begin());
+        Self { arrived: Instant::now(), pipeline: Arc::clone(pipeline), begun, entry: None }
     }
 
-    fn expire(&self, deadline: &Deadline) -> Response<Body> {
+    /// The answer to a call that no handler has seen or will see.
+    fn refuse(&self, error: &Error) -> Response<Answer> {
+        if let Some(entry) = &self.entry {
+            entry.book(error);
+        } else if self.begun.is_some() {
+            self.pipeline.monitor().journey(self.arrived, None).finish(Err(error), Instant::now());
+        }
+        self.answer(status(error).into_http())
+    }
+
+    fn expire(&self) -> Response<Answer> {
         let spent = self.arrived.elapsed().as_millis();
-        let error = Error::new(Reason::Deadline, format!("the call's deadline passed after {spent} ms"));
-        // A handler that had begun has booked the request when it was dropped.
-        if deadline.handled.load(Ordering::Relaxed) { status(&error).into_http() } else { self.refuse(&error) }
+        self.refuse(&Error::new(Reason::Deadline, format!("the call's deadline passed after {spent} ms")))
     }
 
     /// Puts the transport's own refusals into words and codes of ours; other answers pass.
     ///
     /// tonic calls a message over the limit `OUT_OF_RANGE`, by the protocol's custom it is `RESOURCE_EXHAUSTED`; and a
     /// message that cannot be decoded `INTERNAL`, as if the server were at fault.
-    fn explain(&self, response: Response<Body>, bytes_max: usize) -> Response<Body> {
+    fn explain(&self, response: Response<Body>, bytes_max: usize) -> Response<Answer> {
+        if let Some(refusal) = self.entry.as_ref().and_then(|entry| entry.refusal()) {
+            return self.refuse(refusal);
+        }
         let headers = response.headers();
-        let (Some(code), None) = (headers.get("grpc-status"), headers.get(REASON)) else { return response };
+        let (Some(code), None) = (headers.get("grpc-status"), headers.get(REASON)) else {
+            return self.answer(response);
+        };
         match code.as_bytes() {
-            b"11" => {
-                let detail = format!("the request message is larger than the limit of {bytes_max} bytes");
-                self.refuse(&Error::new(Reason::TooBig, detail))
-            }
+            b"11" => self.refuse(&too_big(bytes_max)),
             b"13" => {
                 self.refuse(&Error::invalid("the request message cannot be decoded: expected the protocol's protobuf"))
             }
-            _ => response,
+            _ => self.answer(response),
         }
+    }
+
+    /// An answer holds its part of the server's limits until the client has read it.
+    fn answer(&self, response: Response<Body>) -> Response<Answer> {
+        response.map(|body| Answer::new(body, self.entry.clone()))
     }
 }
 

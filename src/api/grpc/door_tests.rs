@@ -1,25 +1,22 @@
 //! What the layer makes of panics, deadlines and headers that cannot be read.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use http::{Request, Response};
 use tokio::time::Duration;
 use tonic::body::Body;
-use tower::{ServiceExt as _, service_fn};
+use tower::service_fn;
 
 use super::super::Settings;
-use super::Door;
-use crate::device::Cores;
-use crate::monitor::{self, Monitor};
-use crate::registry::Registry;
-use crate::serve::{self, Pipeline};
+use super::super::for_tests::pipeline;
+use super::super::intake::Intake;
+use super::*;
 
-fn pipeline() -> Arc<Pipeline> {
-    let monitor = Monitor::new(monitor::Settings { page_age_max: Duration::ZERO, ..monitor::Settings::default() });
-    let cores = Cores::new(1).expect("a pool");
-    let registry = Registry::new(Arc::clone(&monitor), cores, Arc::new(|_, _| {}));
-    let settings = serve::Settings { timeout: Duration::from_secs(1), requests_max: 1, bytes_max: 1 };
-    Pipeline::new(registry, monitor, &settings)
+const SETTINGS: Settings = Settings { message_bytes_max: 4096, receive_timeout: Duration::from_secs(1) };
+
+fn door<S>(inner: S, pipeline: &Arc<Pipeline>) -> Door<S> {
+    let client = pipeline.admission().client(IpAddr::from([127, 0, 0, 1]));
+    Door::new(inner, pipeline, SETTINGS, client)
 }
 
 fn request(timeout: Option<&str>) -> Request<Body> {
@@ -30,21 +27,21 @@ fn request(timeout: Option<&str>) -> Request<Body> {
     request
 }
 
-async fn status<D>(door: &mut D, request: Request<Body>) -> (String, String)
+async fn status<S>(mut door: Door<S>, request: Request<Body>) -> (String, String)
 where
-    D: tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>,
+    S: Service<Request<Intake<Body>>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
-    let response = door.ready().await.expect("ready").call(request).await.expect("infallible");
+    let response = door.call(request).await.expect("infallible");
     let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
     (header("grpc-status"), header("grpc-message"))
 }
 
 #[tokio::test]
 async fn a_panic_is_internal_and_counted() {
-    let pipeline = pipeline();
-    let inner = service_fn(|_: Request<Body>| async { panic!("a handler's defect") });
-    let mut door = Door::new(inner, Arc::clone(&pipeline), Settings { message_bytes_max: 1 });
-    let (code, _) = status(&mut door, request(None)).await;
+    let pipeline = pipeline(1, 1);
+    let inner = service_fn(|_: Request<Intake<Body>>| async { panic!("a handler's defect") });
+    let (code, _) = status(door(inner, &pipeline), request(None)).await;
     assert_eq!(code, "13");
     let page = pipeline.monitor().render(tokio::time::Instant::now());
     assert!(page.contains("sconce_panics_total 1"), "{page}");
@@ -52,27 +49,42 @@ async fn a_panic_is_internal_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_passed_deadline_is_the_servers_own() {
-    let inner = service_fn(|_: Request<Body>| async {
+    let inner = service_fn(|_: Request<Intake<Body>>| async {
         tokio::time::sleep(Duration::from_secs(10)).await;
         Ok(Response::new(Body::empty()))
     });
-    let mut door = Door::new(inner, pipeline(), Settings { message_bytes_max: 1 });
-    let (code, message) = status(&mut door, request(Some("250m"))).await;
+    let (code, message) = status(door(inner, &pipeline(1, 1)), request(Some("250m"))).await;
     assert_eq!((code.as_str(), message.contains("250%20ms")), ("4", true), "{message}");
 }
 
 #[tokio::test]
 async fn a_timeout_that_cannot_be_read_is_named() {
-    let inner = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::empty())) });
-    let mut door = Door::new(inner, pipeline(), Settings { message_bytes_max: 1 });
-    let (code, message) = status(&mut door, request(Some("soon"))).await;
+    let inner = service_fn(|_: Request<Intake<Body>>| async { Ok(Response::new(Body::empty())) });
+    let (code, message) = status(door(inner, &pipeline(1, 1)), request(Some("soon"))).await;
     assert_eq!((code.as_str(), message.contains("grpc-timeout")), ("3", true), "{message}");
 }
 
 #[tokio::test]
 async fn a_message_over_the_limit_names_the_limit() {
-    let inner = service_fn(|_: Request<Body>| async { Ok(tonic::Status::out_of_range("tonic's words").into_http()) });
-    let mut door = Door::new(inner, pipeline(), Settings { message_bytes_max: 4096 });
-    let (code, message) = status(&mut door, request(None)).await;
+    let inner =
+        service_fn(|_: Request<Intake<Body>>| async { Ok(tonic::Status::out_of_range("tonic's words").into_http()) });
+    let (code, message) = status(door(inner, &pipeline(1, 1)), request(None)).await;
     assert_eq!((code.as_str(), message.contains("4096")), ("8", true), "{message}");
+}
+
+#[tokio::test]
+async fn a_call_beyond_the_limit_is_refused_at_its_head() {
+    let pipeline = pipeline(1, 1);
+    let client = pipeline.admission().client(IpAddr::from([127, 0, 0, 2]));
+    let held = pipeline.enter(&client, Instant::now(), None).expect("room");
+    let inner = service_fn(|_: Request<Intake<Body>>| async { panic!("the call goes no further") });
+    let mut call = request(None);
+    *call.uri_mut() = INFER.parse().expect("a path");
+    let (code, message) = status(door(inner, &pipeline), call).await;
+    assert_eq!((code.as_str(), message.contains("requests%20are%20in%20flight")), ("8", true), "{message}");
+    let page = pipeline.monitor().render(Instant::now());
+    let counted = page.lines().find(|line| line.contains("in_flight\"")).expect("a series");
+    assert!(counted.contains("model=\"unknown\"") && counted.ends_with(" 1"), "{counted}");
+    drop(held);
+    assert_eq!(pipeline.admission().requests(), 0);
 }

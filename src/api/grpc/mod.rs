@@ -1,28 +1,33 @@
 //! The Open Inference Protocol v2 over gRPC, with health and reflection.
 
+mod answer;
 mod convert;
 mod deadline;
 mod door;
+#[cfg(test)]
+mod for_tests;
 mod health;
+mod inflate;
+mod intake;
 mod service;
 mod services;
+mod top;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tokio::net::TcpListener;
+use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tower::Service as _;
 
-use crate::net::{self, Protocol};
+use crate::net;
 use crate::serve::Pipeline;
 use door::Door;
 use proto::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -41,8 +46,10 @@ pub mod proto {
 /// Limits of the gRPC door.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Bytes of one request message.
+    /// Bytes of one request message, also when it is inflated.
     pub message_bytes_max: usize,
+    /// Without a byte of a message after which its call is ended.
+    pub receive_timeout: Duration,
 }
 
 /// The gRPC door on `listener`: serves until `stop`, and ends when its connections have.
@@ -51,16 +58,19 @@ pub struct Settings {
 pub fn serve(
     pipeline: &Arc<Pipeline>,
     settings: Settings,
-    listener: TcpListener,
-    limits: net::Limits,
+    listener: net::Listener,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + use<>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
     let services = Services { inference: inference(pipeline, settings), others: others(&reporter)?.prepare() };
-    let door = Door::new(services, Arc::clone(pipeline), settings);
-    // Called as soon as a call's head is read, not when its task is first polled: a batch is to know who is coming.
-    let service = service_fn(move |request: Request<Incoming>| door.clone().call(request.map(Body::new)));
-    let connections = net::serve(listener, Protocol::Http2, service, limits, stop.clone());
+    let serving = Arc::clone(pipeline);
+    let of_client = move |peer: SocketAddr| {
+        let client = serving.admission().client(peer.ip());
+        let door = Door::new(services.clone(), &serving, settings, client);
+        // Called as soon as a call's head is read, not when its task is first polled: a batch is to know who is coming.
+        service_fn(move |request: Request<Incoming>| door.clone().call(request))
+    };
+    let connections = listener.serve(of_client, stop.clone());
     let health = health::keep(Arc::clone(pipeline), reporter, stop);
     Ok(async move {
         tokio::join!(connections, health);

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use super::door::Deadline;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
@@ -15,7 +14,7 @@ use super::proto::{
 };
 use crate::api::status::status;
 use crate::monitor::Journey;
-use crate::serve::Pipeline;
+use crate::serve::{Entry, Pipeline};
 use crate::types::Error;
 
 /// The protocol's service over a pipeline.
@@ -30,16 +29,15 @@ impl Inference {
 
     async fn infer(
         &self,
+        entry: &Entry,
         request: ModelInferRequest,
-        arrived: Instant,
-        deadline: Option<Instant>,
         journey: &mut Journey,
     ) -> Result<ModelInferResponse, Error> {
         let request = convert::request(request)?;
         journey.request_bytes(request.bytes);
         let (model, id) = (request.model.clone(), request.id.clone());
         let wishes = request.wishes;
-        let answer = self.pipeline.infer(request, arrived, deadline, journey).await?;
+        let answer = self.pipeline.infer(entry, request, journey).await?;
         Ok(convert::response(model, id, wishes, answer))
     }
 }
@@ -77,14 +75,16 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        let arrived = Instant::now();
-        let deadline = request.extensions().get::<Deadline>().map(Deadline::handle);
-        let mut journey = self.pipeline.monitor().journey(arrived, deadline);
-        let answered = self.infer(request.into_inner(), arrived, deadline, &mut journey).await;
+        let Some(entry) = request.extensions().get::<Arc<Entry>>().cloned() else {
+            return Err(Status::internal("the call did not come in by the door"));
+        };
+        let mut journey = entry.handle();
+        let answered = self.infer(&entry, request.into_inner(), &mut journey).await;
         let now = Instant::now();
         match answered {
             Ok(response) => {
                 let bytes = response.raw_output_contents.iter().map(bytes::Bytes::len).sum();
+                entry.answered(bytes);
                 journey.finish(Ok(bytes), now);
                 Ok(Response::new(response))
             }

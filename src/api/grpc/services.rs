@@ -4,15 +4,18 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
+use super::intake::Intake;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service::Inference;
 
-const INFERENCE: &str = "/inference.GRPCInferenceService/";
+/// Where the calls of the protocol begin.
+pub(super) const INFERENCE: &str = "/inference.GRPCInferenceService/";
 
 /// The services of the gRPC port.
 #[derive(Clone)]
@@ -21,7 +24,11 @@ pub(super) struct Services {
     pub(super) others: Routes,
 }
 
-impl Service<Request<Body>> for Services {
+impl<B> Service<Request<Intake<B>>> for Services
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -31,10 +38,10 @@ impl Service<Request<Body>> for Services {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Intake<B>>) -> Self::Future {
         if request.uri().path().starts_with(INFERENCE) {
             return self.inference.call(request);
         }
-        Box::pin(self.others.call(request))
+        Box::pin(self.others.call(request.map(Body::new)))
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Flags {
 
 /// Serves, asks, prints; then serves on until Ctrl-C. Errors: the server or a call fails.
 pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
-    start_log(LogFormat::Pretty, "warn").map_err(anyhow::Error::msg)?;
+    let _log = start_log(LogFormat::Pretty, "warn").map_err(anyhow::Error::msg)?;
     let mut config = Config::default();
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.grpc, config.metrics, config.shutdown.delay) = (any_port, any_port, Duration::ZERO);

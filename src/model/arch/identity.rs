@@ -1,4 +1,8 @@
 //! A model that gives back what it gets, in any element type, on host bytes: for tests and load tests.
+//!
+//! With a `batch_time` every batch takes so long without using the CPU, as one on an accelerator would.
+
+use std::time::Duration;
 
 use super::super::{About, HostModel, LoadError, Loaded, Model, Scoring, Source};
 use super::{read_declaration, tensor_name};
@@ -10,18 +14,24 @@ const TENSORS_MAX: usize = 256;
 const RANK_MAX: usize = 16;
 /// Largest fixed dimension.
 const DIM_MAX: i64 = 1 << 40;
+const BATCH_TIME_MAX: Duration = Duration::from_mins(1);
 
-/// Reads `identity.toml`: a list of `[[tensor]]`, each with the names of its input and output, type and dimensions.
+/// Reads `identity.toml`: a list of `[[tensor]]`, each with the names of its input and output, type and dimensions; and
+/// before it, where wanted, the `batch_time`.
 pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
-    let signature = read_declaration(source.files, DECLARATION, read)?;
+    let (signature, batch_time) = read_declaration(source.files, DECLARATION, |root| {
+        (read(root), root.duration("batch_time", Duration::ZERO..=BATCH_TIME_MAX))
+    })?;
     let scoring = Scoring::resolve(&signature, None, &source.config.confidence)?;
-    let model = Identity { tensors: signature.inputs.len() };
+    let model = Identity { tensors: signature.inputs.len(), batch_time: batch_time.unwrap_or_default() };
     let about = About { signature, scoring, platform: "identity" };
     Ok(Loaded { about, model: Model::Host(Box::new(model)) })
 }
 
 struct Identity {
     tensors: usize,
+    /// How long each batch takes at least.
+    batch_time: Duration,
 }
 
 impl HostModel for Identity {
@@ -29,6 +39,13 @@ impl HostModel for Identity {
         if inputs.len() != self.tensors {
             let detail = format!("expected {} inputs, got {}", self.tensors, inputs.len());
             return Err(Error::new(Reason::Model, detail));
+        }
+        if !self.batch_time.is_zero() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a model of a declared cost keeps its device's thread so long"
+            )]
+            std::thread::sleep(self.batch_time);
         }
         Ok(inputs.to_vec())
     }
@@ -113,6 +130,18 @@ mod tests {
         let Model::Host(model) = loaded.model else { panic!("not on the host") };
         assert_eq!(model.forward(&inputs).expect("outputs"), inputs);
         assert!(model.forward(&inputs[1..]).is_err());
+    }
+
+    #[test]
+    fn a_batch_takes_the_declared_time() {
+        let text = "batch_time = \"5ms\"\n[[tensor]]\ninput = \"a\"\noutput = \"b\"\ndtype = \"INT8\"\ndims = []\n";
+        let Model::Host(model) = load_text(text).expect("a model").model else { panic!("not on the host") };
+        let input = Tensor::new(DataType::Int8, Shape::new(&[3]), Bytes::from_static(b"abc")).expect("a tensor");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(model.forward(std::slice::from_ref(&input)).expect("outputs"), [input]);
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(5));
+        let wrong = load_text(&text.replace("5ms", "2m")).err().expect("an error").to_string();
+        assert!(wrong.contains("line 1: ") && wrong.contains("got \"2m\""), "{wrong}");
     }
 
     #[test]

@@ -1,0 +1,109 @@
+//! What the server does as its memory runs out, in two steps: connections are sent away, then requests are refused.
+//!
+//! The steps are those of Envoy's overload manager: it is better to answer fewer requests than to be killed with all.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::types::{Error, Reason};
+
+/// Hundredths of the limit from which connections are sent away.
+const DRAIN_AT: usize = 92;
+/// Hundredths of the limit from which requests are refused.
+const REFUSE_AT: usize = 95;
+/// Hundredths below a step that have to be free again before it is taken back.
+const SLACK: usize = 2;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How short memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// There is enough.
+    Normal,
+    /// Connections are told to go elsewhere.
+    Draining,
+    /// Requests are refused as well.
+    Refusing,
+}
+
+/// A limit of memory, and how near it is.
+#[derive(Debug)]
+pub struct Memory {
+    limit: usize,
+    resident: AtomicUsize,
+    pressure: AtomicU8,
+}
+
+impl Memory {
+    /// A process that may use `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, resident: AtomicUsize::new(0), pressure: AtomicU8::new(Pressure::Normal as u8) }
+    }
+
+    /// Bytes that may be used.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The process takes so many bytes now: the step that this puts it on.
+    pub fn observe(&self, resident: usize) -> Pressure {
+        let pressure = step(resident, self.limit, self.pressure());
+        self.resident.store(resident, Relaxed);
+        self.pressure.store(pressure as u8, Relaxed);
+        pressure
+    }
+
+    /// The step that it is on.
+    pub fn pressure(&self) -> Pressure {
+        match self.pressure.load(Relaxed) {
+            0 => Pressure::Normal,
+            1 => Pressure::Draining,
+            _ => Pressure::Refusing,
+        }
+    }
+
+    /// Is there memory for one more request? Errors: [`Reason::Memory`].
+    pub(super) fn admit(&self) -> Result<(), Error> {
+        if self.pressure() < Pressure::Refusing {
+            return Ok(());
+        }
+        let (resident, limit) = (self.resident.load(Relaxed), self.limit);
+        let detail =
+            format!("the server takes {resident} bytes of memory, {REFUSE_AT} % or more of its limit of {limit}");
+        Err(Error::new(Reason::Memory, detail).retry_after(RETRY_AFTER))
+    }
+}
+
+/// The step for `resident` bytes of `limit`, coming from `before`: taken at once, and back with some slack.
+fn step(resident: usize, limit: usize, before: Pressure) -> Pressure {
+    let at = |hundredths: usize| limit / 100 * hundredths;
+    let slack = |step: Pressure| if before >= step { SLACK } else { 0 };
+    if resident >= at(REFUSE_AT - slack(Pressure::Refusing)) {
+        Pressure::Refusing
+    } else if resident >= at(DRAIN_AT - slack(Pressure::Draining)) {
+        Pressure::Draining
+    } else {
+        Pressure::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, Pressure};
+    use crate::types::Reason;
+
+    #[test]
+    fn steps_are_taken_at_once_and_back_with_slack() {
+        let memory = Memory::new(1000);
+        let steps = [(919, 0), (920, 1), (949, 1), (950, 2), (935, 2), (929, 1), (901, 1), (899, 0), (999, 2), (0, 0)];
+        for (resident, expected) in steps {
+            assert_eq!(memory.observe(resident) as u8, expected, "{resident} bytes");
+            assert_eq!(memory.admit().is_err(), expected == 2);
+        }
+        assert_eq!(memory.observe(980), Pressure::Refusing);
+        let refused = memory.admit().expect_err("no memory");
+        assert_eq!(refused.reason(), Reason::Memory);
+        assert!(refused.detail().contains("980 bytes") && refused.detail().contains("limit of 1000"), "{refused}");
+        assert!(refused.pushback().is_some());
+    }
+}

@@ -1,0 +1,174 @@
+//! A call's place in the server, from its head to the last byte of its answer.
+//!
+//! A call becomes known step by step, and each step may refuse it before the next costs anything: the head (its client),
+//! the announced length (bytes), the first bytes of the message (model, priority). Only then is the message decoded.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::{Duration, Instant};
+
+use super::check;
+use super::pipeline::Pipeline;
+use crate::batch::Ask;
+use crate::guard::{Busy, Client, Hold, alpha};
+use crate::monitor::Journey;
+use crate::registry::Deployment;
+use crate::types::{Error, Reason};
+
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A call that has been let in. What it holds is given back when it is dropped.
+pub struct Entry {
+    pipeline: Arc<Pipeline>,
+    hold: Hold,
+    arrived: Instant,
+    deadline: Option<Instant>,
+    deployment: OnceLock<Arc<Deployment>>,
+    /// Is it among the requests in progress of its model?
+    in_progress: AtomicBool,
+    refusal: OnceLock<Error>,
+    handled: AtomicBool,
+}
+
+impl Pipeline {
+    /// Lets a call in that arrived at `arrived` and, by its transport, is wanted until `deadline`.
+    ///
+    /// Errors: too many requests are in flight, in all or of this client, or memory is short.
+    pub fn enter(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        arrived: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Entry>, Error> {
+        let hold = self.admission().enter(client)?;
+        Ok(Arc::new(Entry {
+            pipeline: Arc::clone(self),
+            hold,
+            arrived,
+            deadline,
+            deployment: OnceLock::new(),
+            in_progress: AtomicBool::new(false),
+            refusal: OnceLock::new(),
+            handled: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl Entry {
+    /// When its head was read.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Until when its transport wants an answer.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// When its message must have been read at the latest.
+    pub fn readable_until(&self) -> Instant {
+        let configured = self.arrived + self.pipeline.timeout();
+        self.deadline.map_or(configured, |deadline| deadline.min(configured))
+    }
+
+    /// Takes room for bytes that are about to be read. Errors: no room, in all or for this client.
+    pub fn grow(&self, bytes: usize) -> Result<(), Error> {
+        self.hold.grow(bytes)
+    }
+
+    /// Bytes that are held for it.
+    pub fn bytes(&self) -> usize {
+        self.hold.bytes()
+    }
+
+    /// Its request has been answered in so many bytes, which it holds until the client has read them.
+    pub fn answered(&self, bytes: usize) {
+        self.stop();
+        self.hold.become_answer(bytes);
+    }
+
+    /// Finds its model and asks whether one more row may wait for it now. The first call decides.
+    ///
+    /// Errors: no such model or priority; more than the share of client or model; more requests than the model answers
+    /// in time; its queue is full, or the answer is predicted too late.
+    pub fn route(&self, model: &str, version: &str, priority: Option<u64>) -> Result<&Arc<Deployment>, Error> {
+        if self.in_progress.load(Relaxed)
+            && let Some(deployment) = self.deployment.get()
+        {
+            return Ok(deployment);
+        }
+        let deployment = self.pipeline.registry().table().route(model, version)?;
+        let deployment = self.deployment.get_or_init(|| deployment);
+        let level = check::level(deployment, priority)?;
+        let alpha = alpha(level, deployment.config.batching.priority_levels.get());
+        self.hold.assign(&deployment.tenant, alpha)?;
+        deployment.adaptive.enter(alpha).map_err(|busy| crowded(&busy))?;
+        self.in_progress.store(true, Relaxed);
+        let ask = Ask { rows: 1, level, client: self.client(), deadline: self.deadline };
+        deployment.worker.queue().outlook(&ask, Instant::now()).inspect_err(|_| self.stop())?;
+        Ok(deployment)
+    }
+
+    /// It is not in progress any more.
+    fn stop(&self) {
+        if self.in_progress.swap(false, Relaxed)
+            && let Some(deployment) = self.deployment.get()
+        {
+            deployment.adaptive.leave();
+        }
+    }
+
+    /// Number of the client that it came from.
+    pub(super) fn client(&self) -> u64 {
+        self.hold.client().number()
+    }
+
+    /// Ends it before its message was read: its door answers with this error.
+    pub fn refuse(&self, error: Error) {
+        // The first counts.
+        let _later = self.refusal.set(error);
+    }
+
+    /// Why it was refused, if it was.
+    pub fn refusal(&self) -> Option<&Error> {
+        self.refusal.get()
+    }
+
+    /// A handler has taken it on, and books it.
+    pub fn handle(&self) -> Journey {
+        self.handled.store(true, Relaxed);
+        self.pipeline.monitor().journey(self.arrived, self.deadline)
+    }
+
+    /// Books it as ended by an error, unless a handler has taken it on.
+    pub fn book(&self, error: &Error) {
+        if self.handled.load(Relaxed) {
+            return;
+        }
+        let mut journey = self.pipeline.monitor().journey(self.arrived, self.deadline);
+        journey.request_bytes(self.bytes());
+        if let Some(deployment) = self.deployment.get() {
+            journey.routed(Arc::clone(&deployment.instruments));
+        }
+        journey.finish(Err(error), Instant::now());
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn crowded(busy: &Busy) -> Error {
+    let Busy { in_progress, limit } = busy;
+    let detail = format!("the model has {in_progress} requests in progress, and now answers {limit} in time");
+    Error::new(Reason::Concurrency, detail).retry_after(RETRY_AFTER)
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Entry").field("arrived", &self.arrived).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
