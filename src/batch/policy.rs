@@ -19,7 +19,7 @@ use super::fair::Fair;
 use super::forecast::Forecast;
 use super::item::{Ask, Item, Limits};
 use super::line::Line;
-use crate::guard::{alpha, may_take};
+use crate::guard::{Adaptive, alpha, may_take};
 use crate::stats::Affine;
 use crate::types::Release;
 
@@ -60,6 +60,13 @@ pub(super) enum Refusal {
         /// Rows that wait.
         waiting: usize,
     },
+    /// So many rows wait, and more would end late, as has been seen.
+    Crowded {
+        /// Rows that wait.
+        waiting: usize,
+        /// Rows that may wait now.
+        limit: usize,
+    },
     /// Their client has more than its share of the queue.
     Share {
         /// Rows of the client that wait.
@@ -88,6 +95,7 @@ pub(super) struct Policy<T> {
     lines: Vec<Line<T>>,
     rows: usize,
     fair: Fair,
+    adaptive: Adaptive,
     cost: Affine,
     forecast: Forecast,
     /// When the last batch ended.
@@ -104,8 +112,10 @@ impl<T> Policy<T> {
     /// An empty queue that has learned nothing.
     pub(super) fn new(limits: Limits) -> Self {
         let forecast = Forecast::new(limits.hold_max);
+        let adaptive = Adaptive::new(limits.batch_rows_max, limits.queue_rows_max);
         Self {
             limits,
+            adaptive,
             lines: Vec::new(),
             rows: 0,
             fair: Fair::default(),
@@ -140,9 +150,11 @@ impl<T> Policy<T> {
 
     /// May these rows wait as well?
     pub(super) fn admit(&self, ask: &Ask, now: Instant) -> Result<(), Refusal> {
-        let free = self.limits.queue_rows_max.saturating_sub(self.rows);
+        let (waiting, limit) = (self.rows, self.rows_limit());
+        let free = limit.saturating_sub(waiting);
         if ask.rows > free {
-            return Err(Refusal::Full { waiting: self.rows });
+            let full = waiting.saturating_add(ask.rows) > self.limits.queue_rows_max;
+            return Err(if full { Refusal::Full { waiting } } else { Refusal::Crowded { waiting, limit } });
         }
         let (held, alpha) = (self.fair.rows(ask.client), alpha(ask.level, self.limits.levels));
         if !may_take(ask.rows, held, free, alpha) {
@@ -157,10 +169,21 @@ impl<T> Policy<T> {
         if late && !self.is_due_for_a_test(now) { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
     }
 
+    /// Rows that may wait now. An empty queue takes any request that a queue may hold.
+    pub(super) fn rows_limit(&self) -> usize {
+        if self.rows == 0 { self.limits.queue_rows_max } else { self.adaptive.limit() }
+    }
+
+    /// A request that had time enough was answered, or expired: in time, or late?
+    pub(super) fn ended(&mut self, late: bool, now: Instant) {
+        self.adaptive.ended(late, now);
+    }
+
     /// Lets an item wait. The caller has asked [`Policy::admit`] under the same lock.
     pub(super) fn push(&mut self, mut item: Item<T>) {
         self.forecast.arrived(item.arrived);
         self.rows += item.rows;
+        self.adaptive.saw(self.rows);
         self.deadline_floor = earliest(self.deadline_floor, item.deadline);
         item.tag = self.fair.arrived(item.client, item.rows);
         let found = self.lines.iter_mut().find(|line| line.group == item.group && line.level == item.level);

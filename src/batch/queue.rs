@@ -225,6 +225,16 @@ impl Queue {
         self.full_batch.store(nanos(full_batch), Ordering::Relaxed);
     }
 
+    /// A request that had time enough was answered, or expired: in time, or late?
+    pub fn ended(&self, late: bool, now: Instant) {
+        self.state.lock().policy.ended(late, now);
+    }
+
+    /// Rows that may wait now.
+    pub fn rows_limit(&self) -> usize {
+        self.state.lock().policy.rows_limit()
+    }
+
     /// Learned cost of a full batch; zero until enough batches ran.
     pub fn full_batch(&self) -> Duration {
         Duration::from_nanos(self.full_batch.load(Ordering::Relaxed))
@@ -240,6 +250,11 @@ impl Queue {
             Refusal::Full { waiting } => {
                 let detail = format!("queue full: {waiting} rows are waiting, {rows} more exceed the limit of {limit}");
                 Error::new(Reason::QueueFull, detail).retry_after(Duration::from_millis(100))
+            }
+            Refusal::Crowded { waiting, limit } => {
+                let detail =
+                    format!("{waiting} rows are waiting, and no more than {limit} were seen to end in time lately");
+                Error::new(Reason::Concurrency, detail).retry_after(Duration::from_millis(100))
             }
             Refusal::Share { held, free, alpha } => {
                 let detail = format!(

@@ -16,7 +16,14 @@ pub enum Device {
     Inline(Box<dyn Executor>),
     /// On its own thread, with the machine's cores behind it.
     Thread(DeviceThread),
+    /// On the calling thread, taking as much virtual time as it is told: for simulations.
+    #[cfg(test)]
+    Simulated(Box<dyn Executor>, Timing),
 }
+
+/// How long a batch takes; asked when it begins.
+#[cfg(test)]
+pub(crate) type Timing = Box<dyn FnMut(&[Vec<Tensor>]) -> std::time::Duration + Send>;
 
 impl Device {
     /// A device on an OS thread of its own, that computes on `cores`.
@@ -40,6 +47,12 @@ impl Device {
                 (parts, outcome)
             }
             Self::Thread(thread) => thread.run(parts).await,
+            #[cfg(test)]
+            Self::Simulated(executor, timing) => {
+                tokio::time::sleep(timing(&parts)).await;
+                let outcome = guarded(&mut **executor, &parts);
+                (parts, outcome)
+            }
         }
     }
 }

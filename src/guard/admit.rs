@@ -14,7 +14,7 @@ use crate::types::{Error, Reason};
 
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// α of a call of which nothing is known but its head: that of an urgent one; [`Hold::assign`] asks again.
-const ALPHA_OF_HEAD: usize = 32;
+const ALPHA_OF_HEAD: usize = 16;
 /// Accounts of clients that have gone are looked for when there are so many more than at the last look.
 const SWEEP_EVERY: usize = 256;
 
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_greedy_client_leaves_room_for_another() {
-        let admission = admission(330, 1 << 20);
+        let admission = admission(340, 1 << 20);
         let (greedy, modest) = (client(&admission, 1), client(&admission, 2));
         let mut holds = Vec::new();
         let refused = loop {

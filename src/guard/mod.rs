@@ -8,7 +8,7 @@ mod cgroup;
 mod memory;
 mod share;
 
-pub use adaptive::{Adaptive, Busy};
+pub use adaptive::Adaptive;
 pub use admit::{Admission, Client, Hold, Limits, Tenant};
 pub use cgroup::memory_limit;
 pub use memory::{Memory, Pressure};

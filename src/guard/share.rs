@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// α of the least urgent level. Alone, such a holder gets eight ninths.
-const ALPHA_MIN: usize = 8;
+/// α of the least urgent level. Alone, such a holder gets four fifths.
+const ALPHA_MIN: usize = 4;
 /// Each level more urgent has an α so many times as large, so that it finds room where those below find none.
 const ALPHA_STEP: u32 = 4;
 const STEPS_MAX: usize = 8;
@@ -15,7 +15,7 @@ const STEPS_MAX: usize = 8;
 /// α of `level` (0 the most urgent) of `levels`.
 pub fn alpha(level: usize, levels: usize) -> usize {
     let steps = levels.saturating_sub(level + 1).min(STEPS_MAX);
-    // Eight steps at most: 2^19.
+    // Eight steps at most: 2^18.
     ALPHA_MIN * (ALPHA_STEP as usize).pow(u32::try_from(steps).unwrap_or(0))
 }
 
@@ -104,27 +104,27 @@ mod tests {
 
     #[test]
     fn urgent_levels_find_room_where_others_find_none() {
-        assert_eq!((alpha(1, 2), alpha(0, 2), alpha(0, 1), alpha(0, 16)), (8, 32, 8, 1 << 19));
-        // 100 in all, 89 held by one.
-        assert!(!may_take(1, 89, 11, alpha(1, 2)));
-        assert!(may_take(1, 89, 11, alpha(0, 2)));
+        assert_eq!((alpha(1, 2), alpha(0, 2), alpha(0, 1), alpha(0, 16)), (4, 16, 4, 1 << 18));
+        // 100 in all, 81 held by one.
+        assert!(!may_take(1, 81, 19, alpha(1, 2)));
+        assert!(may_take(1, 81, 19, alpha(0, 2)));
     }
 
     proptest! {
-        /// Whatever is asked by whom, the limit holds, and who holds it alone leaves a ninth for others.
+        /// Whatever is asked by whom, the limit holds, and who holds it alone leaves a fifth for others.
         #[test]
         fn nobody_takes_it_whole(asks in prop::collection::vec((0_usize..4, 1_usize..9), 1..400)) {
             let max = 90;
             let mut held = [0_usize; 4];
             for (who, amount) in asks {
                 let free = max - held.iter().sum::<usize>();
-                if amount <= free && may_take(amount, held[who], free, 8) {
+                if amount <= free && may_take(amount, held[who], free, 4) {
                     held[who] += amount;
                 }
                 let all: usize = held.iter().sum();
-                prop_assert!(all <= max && held.iter().all(|held| *held <= max * 8 / 9 + 8));
+                prop_assert!(all <= max && held.iter().all(|held| *held <= max * 4 / 5 + 8));
                 if held[who] == all {
-                    prop_assert!(may_take(1, 0, max - all, 8), "a newcomer finds room: {held:?}");
+                    prop_assert!(may_take(1, 0, max - all, 4), "a newcomer finds room: {held:?}");
                 }
             }
         }

@@ -46,8 +46,8 @@ catalogue! {
         "Batches that ran, by the reason why each was released when it was.";
     BUILD_INFO = "sconce_build_info" GAUGE "" &["version", "target"],
         "Always 1; version and target of the running server.";
-    CONCURRENCY_LIMIT = "sconce_concurrency_limit" GAUGE "requests" DEPLOYMENT,
-        "Requests of the model that may be in progress; lowered while requests end late, raised while none do.";
+    CONCURRENCY_LIMIT = "sconce_concurrency_limit" GAUGE "rows" DEPLOYMENT,
+        "Rows that may wait for a batch now; lowered while requests end late, raised while none do.";
     CONNECTIONS = "sconce_connections" GAUGE "connections" &[],
         "Open client connections.";
     CONNECTIONS_TOTAL = "sconce_connections_total" COUNTER "connections" &["result"],

@@ -113,7 +113,7 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
     }
     page.counter(named::BATCH_BISECTIONS, &labels, seen.bisections);
     page.counter(named::EXECUTOR_REBUILDS, &labels, seen.rebuilds);
-    page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.concurrency_limit as u64));
+    page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.queue_rows_limit as u64));
     page.gauge(named::QUEUE_ROWS, &labels, float(seen.queue_rows as u64));
     page.gauge(named::QUEUE_AGE, &labels, seen.queue_age.as_secs_f64());
     scores(page, labels, &seen.scores);

@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub bisections: u64,
     /// Executors built anew.
     pub rebuilds: u64,
-    /// Requests that may be in progress.
-    pub concurrency_limit: usize,
+    /// Rows that may wait.
+    pub queue_rows_limit: usize,
     /// Rows that wait.
     pub queue_rows: usize,
     /// Age of the oldest that waits.

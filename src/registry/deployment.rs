@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::batch::{Limits, Listener, Queue, Worker};
 use crate::config::{ModelConfig, ScoreKind};
-use crate::guard::{Adaptive, Tenant};
+use crate::guard::Tenant;
 use crate::model::{About, Scoring};
 use crate::monitor::{Instruments, QueueView, ScorePlan};
 use crate::types::{ModelName, Release, Version};
@@ -25,12 +25,8 @@ pub struct Deployment {
     pub worker: Arc<Worker>,
     /// What its requests hold of the server's limits.
     pub tenant: Arc<Tenant>,
-    /// How many requests it may have in progress.
-    pub adaptive: Arc<Adaptive>,
     /// What is counted of it.
     pub instruments: Arc<Instruments>,
-    /// What the monitor sees of it, for as long as it is there.
-    pub(super) _view: Arc<View>,
 }
 
 /// A model's settings as its queue's limits.
@@ -46,13 +42,6 @@ pub(super) fn limits(config: &ModelConfig) -> Limits {
     }
 }
 
-/// Requests that may be in progress at the most: more than find room in the queue and on the device, so that it is those
-/// which refuse, until it turns out that requests end late.
-pub(super) fn in_progress_max(config: &ModelConfig) -> usize {
-    let (queue, batch) = (config.batching.queue_rows_max.get(), config.max_batch_size.get());
-    queue.saturating_add(batch).saturating_mul(2)
-}
-
 /// What to count of a model's answers.
 pub(super) fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
     let Some(scoring) = scoring else { return ScorePlan::None };
@@ -62,23 +51,17 @@ pub(super) fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
     ScorePlan::Classes { labels: scoring.labels.clone(), classes: scoring.classes(), low: scoring.low }
 }
 
-/// What the monitor can see of a deployment at work.
-pub(super) struct View {
-    pub(super) queue: Arc<Queue>,
-    pub(super) adaptive: Arc<Adaptive>,
-}
-
-impl QueueView for View {
+impl QueueView for Queue {
     fn rows(&self) -> usize {
-        self.queue.rows()
+        Self::rows(self)
     }
 
     fn oldest(&self) -> Option<Instant> {
-        self.queue.oldest()
+        Self::oldest(self)
     }
 
-    fn concurrency_limit(&self) -> usize {
-        self.adaptive.limit()
+    fn rows_limit(&self) -> usize {
+        Self::rows_limit(self)
     }
 }
 

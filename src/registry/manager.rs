@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::deployment::{Deployment, View, in_progress_max, limits, score_plan};
+use super::deployment::{Deployment, limits, score_plan};
 use super::lifecycle::{Event, State};
 use super::source::{Found, Listing, RegistrySource};
 use super::table::Table;
@@ -18,7 +18,6 @@ use super::warm_up::{WarmUp, warm_up};
 use crate::batch::{Calls, Queue, Worker};
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Cores, Device, LocalExecutor};
-use crate::guard::Adaptive;
 use crate::model::{About, Files};
 use crate::monitor::{LoadResult, Monitor, QueueView};
 use crate::types::{Error, ModelName, Reason, Version};
@@ -178,13 +177,23 @@ impl Registry {
     ) -> Arc<Deployment> {
         let queue = Queue::new(limits(config), Arc::clone(&self.calls));
         let instruments = self.monitor.deployment(name, version, &score_plan(about.scoring.as_ref()));
-        let adaptive = Arc::new(Adaptive::new(config.max_batch_size.get(), in_progress_max(config)));
-        let view = Arc::new(View { queue: Arc::clone(&queue), adaptive: Arc::clone(&adaptive) });
-        let seen: Arc<dyn QueueView> = Arc::clone(&view) as _;
-        instruments.watch_queue(Arc::downgrade(&seen));
+        let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
+        instruments.watch_queue(Arc::downgrade(&view));
         let worker = Worker::new(queue, device, Arc::clone(&instruments) as _);
         let (name, config, tenant) = (name.clone(), config.clone(), Arc::default());
-        Arc::new(Deployment { name, version, about, config, worker, tenant, adaptive, instruments, _view: view })
+        Arc::new(Deployment { name, version, about, config, worker, tenant, instruments })
+    }
+
+    /// Serves what `device` computes, without files or warm-up.
+    #[cfg(test)]
+    pub(crate) fn deploy(&self, name: &ModelName, about: About, config: &ModelConfig, device: Device) {
+        let version = "1".parse().expect("a version");
+        self.table.enter(name, version);
+        self.table.advance(name, version, Event::Loaded, None);
+        let deployment = self.deployment(name, version, about, config, device);
+        (self.spawn)(name.to_string(), Box::pin(Arc::clone(&deployment.worker).work()));
+        self.table.advance(name, version, Event::Warmed, Some(deployment));
+        self.settled.store(true, Ordering::Relaxed);
     }
 
     fn warm_up(&self, executor: &mut LocalExecutor, config: &ModelConfig) -> Result<WarmUp, Error> {

@@ -6,17 +6,15 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::check;
 use super::pipeline::Pipeline;
 use crate::batch::Ask;
-use crate::guard::{Busy, Client, Hold, alpha};
+use crate::guard::{Client, Hold, alpha};
 use crate::monitor::Journey;
 use crate::registry::Deployment;
-use crate::types::{Error, Reason};
-
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+use crate::types::Error;
 
 /// A call that has been let in. What it holds is given back when it is dropped.
 pub struct Entry {
@@ -25,8 +23,8 @@ pub struct Entry {
     arrived: Instant,
     deadline: Option<Instant>,
     deployment: OnceLock<Arc<Deployment>>,
-    /// Is it among the requests in progress of its model?
-    in_progress: AtomicBool,
+    /// Was it let in to its model?
+    routed: AtomicBool,
     refusal: OnceLock<Error>,
     handled: AtomicBool,
 }
@@ -48,7 +46,7 @@ impl Pipeline {
             arrived,
             deadline,
             deployment: OnceLock::new(),
-            in_progress: AtomicBool::new(false),
+            routed: AtomicBool::new(false),
             refusal: OnceLock::new(),
             handled: AtomicBool::new(false),
         }))
@@ -84,16 +82,15 @@ impl Entry {
 
     /// Its request has been answered in so many bytes, which it holds until the client has read them.
     pub fn answered(&self, bytes: usize) {
-        self.stop();
         self.hold.become_answer(bytes);
     }
 
     /// Finds its model and asks whether one more row may wait for it now. The first call decides.
     ///
-    /// Errors: no such model or priority; more than the share of client or model; more requests than the model answers
-    /// in time; its queue is full, or the answer is predicted too late.
+    /// Errors: no such model or priority; more than the share of client or model; the queue is full or the answer is
+    /// predicted too late.
     pub fn route(&self, model: &str, version: &str, priority: Option<u64>) -> Result<&Arc<Deployment>, Error> {
-        if self.in_progress.load(Relaxed)
+        if self.routed.load(Relaxed)
             && let Some(deployment) = self.deployment.get()
         {
             return Ok(deployment);
@@ -103,20 +100,10 @@ impl Entry {
         let level = check::level(deployment, priority)?;
         let alpha = alpha(level, deployment.config.batching.priority_levels.get());
         self.hold.assign(&deployment.tenant, alpha)?;
-        deployment.adaptive.enter(alpha).map_err(|busy| crowded(&busy))?;
-        self.in_progress.store(true, Relaxed);
         let ask = Ask { rows: 1, level, client: self.client(), deadline: self.deadline };
-        deployment.worker.queue().outlook(&ask, Instant::now()).inspect_err(|_| self.stop())?;
+        deployment.worker.queue().outlook(&ask, Instant::now())?;
+        self.routed.store(true, Relaxed);
         Ok(deployment)
-    }
-
-    /// It is not in progress any more.
-    fn stop(&self) {
-        if self.in_progress.swap(false, Relaxed)
-            && let Some(deployment) = self.deployment.get()
-        {
-            deployment.adaptive.leave();
-        }
     }
 
     /// Number of the client that it came from.
@@ -153,18 +140,6 @@ impl Entry {
         }
         journey.finish(Err(error), Instant::now());
     }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn crowded(busy: &Busy) -> Error {
-    let Busy { in_progress, limit } = busy;
-    let detail = format!("the model has {in_progress} requests in progress, and now answers {limit} in time");
-    Error::new(Reason::Concurrency, detail).retry_after(RETRY_AFTER)
 }
 
 impl std::fmt::Debug for Entry {

@@ -14,3 +14,6 @@ pub use crate::guard::Client;
 pub use entry::Entry;
 pub use info::{ModelInfo, ModelState, ServerInfo};
 pub use pipeline::Pipeline;
+
+#[cfg(test)]
+mod simulation_tests;

@@ -1,4 +1,4 @@
-//! Tells the model's adaptive limit how its requests end: in time, or late.
+//! Tells a model's queue how its requests end, in time or late, by which it limits how many rows may wait.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Punctual {
         };
         let deployment = self.deployment.take();
         if let (Some(late), Some(deployment)) = (late, deployment) {
-            deployment.adaptive.ended(late, now);
+            deployment.worker.queue().ended(late, now);
         }
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Punctual {
         let now = Instant::now();
         // A client whose deadline passes takes its call back at about the same moment.
         if now + Duration::from_millis(1) >= self.until {
-            deployment.adaptive.ended(true, now);
+            deployment.worker.queue().ended(true, now);
         }
     }
 }
