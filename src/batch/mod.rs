@@ -10,6 +10,7 @@ mod item;
 mod line;
 mod policy;
 mod queue;
+mod refusal;
 mod run;
 mod worker;
 

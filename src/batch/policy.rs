@@ -19,6 +19,7 @@ use super::fair::Fair;
 use super::forecast::Forecast;
 use super::item::{Ask, Item, Limits};
 use super::line::Line;
+use super::refusal::Refusal;
 use crate::guard::{Adaptive, alpha, may_take};
 use crate::stats::Affine;
 use crate::types::Release;
@@ -50,41 +51,6 @@ pub(super) enum Next<T> {
     Hold(Instant),
     /// Nothing waits.
     Empty,
-}
-
-/// Why rows may not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// So many rows wait, and no more may.
-    Full {
-        /// Rows that wait.
-        waiting: usize,
-    },
-    /// So many rows wait, and more would end late, as has been seen.
-    Crowded {
-        /// Rows that wait.
-        waiting: usize,
-        /// Rows that may wait now.
-        limit: usize,
-    },
-    /// Their client has more than its share of the queue.
-    Share {
-        /// Rows of the client that wait.
-        held: usize,
-        /// Rows that may wait still.
-        free: usize,
-        /// How many times the free rows it may have.
-        alpha: usize,
-    },
-    /// Their answer would come later than it is wanted.
-    TooLate {
-        /// Predicted time until the answer.
-        wait: Duration,
-        /// Time left until the deadline.
-        left: Duration,
-    },
-    /// Their deadline has passed.
-    Expired,
 }
 
 /// What waits for one model, and the rule by which it is released.

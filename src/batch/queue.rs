@@ -11,7 +11,8 @@ use tokio::time::{Duration, Instant};
 
 use super::calls::Calls;
 use super::item::{Ask, Item, Limits};
-use super::policy::{Batch, Next, Policy, Refusal};
+use super::policy::{Batch, Next, Policy};
+use super::refusal::Refusal;
 use crate::stats::nanos;
 use crate::types::{BatchReport, Error, Reason, Tensor};
 
@@ -162,7 +163,7 @@ impl Queue {
                 admitted = state.policy.admit(ask, now);
             }
         }
-        (expired, admitted.map_err(|refusal| self.refused(&refusal, ask.rows)))
+        (expired, admitted.map_err(|refusal| refusal.error(ask.rows, self.limits.queue_rows_max)))
     }
 
     /// What the worker should do, the device being free.
@@ -242,35 +243,6 @@ impl Queue {
 
     pub(super) fn failed(&self, now: Instant) {
         self.state.lock().policy.failed(now);
-    }
-
-    fn refused(&self, refusal: &Refusal, rows: usize) -> Error {
-        let limit = self.limits.queue_rows_max;
-        match refusal {
-            Refusal::Full { waiting } => {
-                let detail = format!("queue full: {waiting} rows are waiting, {rows} more exceed the limit of {limit}");
-                Error::new(Reason::QueueFull, detail).retry_after(Duration::from_millis(100))
-            }
-            Refusal::Crowded { waiting, limit } => {
-                let detail =
-                    format!("{waiting} rows are waiting, and no more than {limit} were seen to end in time lately");
-                Error::new(Reason::Concurrency, detail).retry_after(Duration::from_millis(100))
-            }
-            Refusal::Share { held, free, alpha } => {
-                let detail = format!(
-                    "the client has {held} rows in the model's queue of {limit}, its share is {alpha} times the {free} \
-                     that are free"
-                );
-                Error::new(Reason::ClientShare, detail).retry_after(Duration::from_millis(100))
-            }
-            Refusal::TooLate { wait, left } => {
-                let (wait_ms, left_ms) = (wait.as_millis(), left.as_millis());
-                let detail =
-                    format!("the answer is predicted in {wait_ms} ms, too late for a deadline in {left_ms} ms");
-                Error::new(Reason::PredictedWait, detail).retry_after(*wait)
-            }
-            Refusal::Expired => Error::new(Reason::Deadline, "the deadline passed before the request was queued"),
-        }
     }
 
     /// Rows share a batch when every input has the same element type and row shape.

@@ -15,6 +15,10 @@ use crate::types::{Error, Reason};
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// α of a call of which nothing is known but its head: that of an urgent one; [`Hold::assign`] asks again.
 const ALPHA_OF_HEAD: usize = 16;
+/// α of bytes: that of the least urgent, since one message may be a good part of the limit.
+const ALPHA_OF_BYTES: usize = 4;
+/// A model's α is so many times a client's, so that no client alone uses up what its model may hold.
+const MODEL_STEP: usize = 4;
 /// Accounts of clients that have gone are looked for when there are so many more than at the last look.
 const SWEEP_EVERY: usize = 256;
 
@@ -182,9 +186,9 @@ impl Hold {
             let detail = format!("{used} bytes are in flight, {amount} more exceed the limit of {max}");
             Error::new(Reason::InFlight, detail).retry_after(RETRY_AFTER)
         })?;
-        if let Err(held) = self.client.tenant.bytes.take(amount, free, ALPHA_OF_HEAD) {
+        if let Err(held) = self.client.tenant.bytes.take(amount, free, ALPHA_OF_BYTES) {
             bytes.give(amount);
-            return Err(unfair(&self.client, held, "bytes", free, ALPHA_OF_HEAD));
+            return Err(unfair(&self.client, held, "bytes", free, ALPHA_OF_BYTES));
         }
         if let Some(model) = self.model.get() {
             model.bytes.force(amount);
@@ -225,7 +229,7 @@ impl Hold {
             if !may_take(amount, held, free, alpha) {
                 return Err(unfair(&self.client, held, what, free, alpha));
             }
-            let held = of_model.held();
+            let (held, alpha) = (of_model.held(), alpha * MODEL_STEP);
             if !may_take(amount, held, free, alpha) {
                 let detail = format!(
                     "the model holds {held} {what} in flight, its share is {alpha} times the {free} that are free"
@@ -312,24 +316,24 @@ mod tests {
 
     #[test]
     fn a_greedy_model_leaves_room_for_another() {
-        let admission = admission(90, 1 << 20);
+        let admission = admission(85, 1 << 20);
         let (busy, idle) = (Arc::<Tenant>::default(), Arc::<Tenant>::default());
         let mut holds = Vec::new();
         for last in 0..80 {
             // Each from a client of its own.
             let hold = admission.enter(&client(&admission, last)).expect("room");
-            hold.assign(&busy, 8).expect("within its share");
+            hold.assign(&busy, 4).expect("within its share");
             holds.push(hold);
         }
         let next = |last| admission.enter(&client(&admission, last)).expect("room");
-        let refused = next(100).assign(&busy, 8).expect_err("beyond its share");
+        let refused = next(100).assign(&busy, 4).expect_err("beyond its share");
         assert_eq!(
             refused.detail(),
-            "the model holds 80 requests in flight, its share is 8 times the 10 that are free"
+            "the model holds 80 requests in flight, its share is 16 times the 5 that are free"
         );
         assert_eq!(refused.reason(), Reason::ModelShare);
-        next(101).assign(&busy, 32).expect("an urgent one finds room");
-        next(102).assign(&idle, 8).expect("another model finds room");
+        next(101).assign(&busy, 16).expect("an urgent one finds room");
+        next(102).assign(&idle, 4).expect("another model finds room");
         holds.clear();
         assert_eq!((busy.requests(), idle.requests()), (0, 0));
     }

@@ -30,6 +30,8 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Bytes that a client may send on one stream before anyone reads them.
 const STREAM_WINDOW_MAX: u32 = 1 << 20;
+/// A connection that was told to go because it had no calls has so long to do it.
+const IDLE_LINGER: Duration = Duration::from_secs(5);
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -121,19 +123,16 @@ impl Told<'_> {
     /// Runs a connection. Told to go, because the server stops or sheds it, or because it is old or has long been idle,
     /// it finishes its calls; a client that does not let it end is cut off. `None` then.
     async fn run<C: Future>(self, mut connection: Pin<&mut C>, tell: impl Fn(Pin<&mut C>)) -> Option<C::Output> {
-        let is_stopping = tokio::select! {
+        let linger = tokio::select! {
             ended = connection.as_mut() => return Some(ended),
-            () = self.stop.cancelled() => true,
-            () = self.activity.idle(self.limits.idle) => false,
-            () = sleep(about(self.limits.age)) => false,
-            Ok(()) = self.shed.changed() => false,
+            // The accept loop cuts off what is left at the end of the grace.
+            () = self.stop.cancelled() => Duration::MAX,
+            () = self.activity.idle(self.limits.idle) => IDLE_LINGER,
+            () = sleep(about(self.limits.age)) => self.limits.linger,
+            Ok(()) = self.shed.changed() => self.limits.linger,
         };
         tell(connection.as_mut());
-        if is_stopping {
-            // The accept loop cuts off what is left at the end of the grace.
-            return Some(connection.await);
-        }
-        timeout(self.limits.linger, connection).await.ok()
+        timeout(linger, connection).await.ok()
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
@@ -21,6 +21,9 @@ use super::windows::Windows;
 
 /// Pause after an accept that failed for want of something: descriptors come back when connections end, not sooner.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted; the system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// The protocol that a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +85,7 @@ impl Listener {
     /// Listens. Errors: the address is taken, or not ours; the text names it.
     pub fn bind(address: SocketAddr, protocol: Protocol, limits: Limits) -> io::Result<Self> {
         let refused = |error: io::Error| io::Error::new(error.kind(), format!("listen on {address}: {error}"));
-        let socket = std::net::TcpListener::bind(address).map_err(refused)?;
-        socket.set_nonblocking(true).map_err(refused)?;
-        let socket = TcpListener::from_std(socket).map_err(refused)?;
+        let socket = listen(address).map_err(refused)?;
         Ok(Self { socket, protocol, limits, shed: Shed::default(), tally: Arc::default() })
     }
 
@@ -152,6 +153,14 @@ impl Listener {
             connections.shutdown().await;
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that was just stopped leaves connections behind that would hold the port for a minute.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Is accepting in trouble? Told when it begins and when it ends, not ten times a second.

@@ -118,8 +118,11 @@ impl Table {
 }
 
 fn find<'a>(models: &'a Models, name: &str, version: &str) -> Result<(Version, &'a VersionEntry), Error> {
-    let unknown = || Error::new(Reason::NotFound, format!("model \"{name}\" is not known"));
-    let model = models.get(name).ok_or_else(unknown)?;
+    let Some(model) = models.get(name) else {
+        // A name that none can have is wrong, not unknown.
+        let name: ModelName = name.parse()?;
+        return Err(Error::new(Reason::NotFound, format!("model \"{name}\" is not known")));
+    };
     if version.is_empty() {
         let broken =
             || Error::new(Reason::NotReady, format!("model \"{name}\" failed to load, the server's log says why"));

@@ -16,4 +16,4 @@ pub use info::{ModelInfo, ModelState, ServerInfo};
 pub use pipeline::Pipeline;
 
 #[cfg(test)]
-mod simulation_tests;
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -12,7 +12,10 @@ use tonic::Status;
 use crate::serve::Entry;
 
 pin_project! {
-    /// An answer that holds its part of the server's limits until it is sent or given up.
+    /// An answer that holds its part of the server's limits until it is written or given up.
+    ///
+    /// The transport takes a whole answer at once and keeps what the client does not read; so it is the bytes themselves
+    /// that hold the entry, wherever they are kept.
     pub(super) struct Answer {
         #[pin]
         body: tonic::body::Body,
@@ -31,7 +34,11 @@ impl Body for Answer {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.project().body.poll_frame(context)
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(context));
+        let Some(entry) = this.entry else { return Poll::Ready(frame) };
+        let held = |bytes| Bytes::from_owner(Held { bytes, _entry: Arc::clone(entry) });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -40,5 +47,17 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Bytes that hold the entry of the call that they answer.
+struct Held {
+    bytes: Bytes,
+    _entry: Arc<Entry>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

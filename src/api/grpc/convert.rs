@@ -15,14 +15,13 @@ use super::proto::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataResponse,
     ServerMetadataResponse,
 };
+use super::weigh::{PARAMETERS_MAX, TENSORS_MAX};
 use crate::serve::{ModelInfo, ServerInfo};
 use crate::types::{
     DataType, Error, InferAnswer, InferRequest, NamedTensor, Reason, Shape, Tensor, TensorSpec, Wishes,
 };
 
 const ID_BYTES_MAX: usize = 256;
-const PARAMETERS_MAX: usize = 64;
-const TENSORS_MAX: usize = 256;
 const RANK_MAX: usize = 16;
 
 /// A request in the server's words.
@@ -45,6 +44,12 @@ pub(super) fn request(message: ModelInferRequest) -> Result<InferRequest, Error>
     request.bytes = request.inputs.iter().map(|input| input.tensor.data().len()).sum();
     request.outputs = message.outputs.into_iter().map(wanted_output).collect::<Result<_, _>>()?;
     Ok(request)
+}
+
+/// Elements of typed contents, which are rewritten one by one.
+pub(super) fn typed_elements(message: &ModelInferRequest) -> usize {
+    let contents = message.inputs.iter().filter_map(|input| input.contents.as_ref());
+    contents.flat_map(lengths).map(|(_, length)| length).sum()
 }
 
 /// Raw contents go to the inputs in order; they are not mixed with typed ones.

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -19,16 +20,15 @@ use tracing::error;
 use super::answer::Answer;
 use super::inflate::{Encoding, too_big};
 use super::intake::Intake;
-use super::services::INFERENCE;
+use super::services::{INFER, PROTOCOL};
 use super::{Settings, deadline};
 use crate::api::status::{REASON, status};
 use crate::serve::{Begun, Client, Entry, Pipeline};
-use crate::types::{Error, Reason};
+use crate::types::{Error, Reason, printable};
 
-/// The call whose requests are admitted and counted.
-const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Bytes of a message of the protocol's other calls: names and little else.
 const OTHER_BYTES_MAX: usize = 64 << 10;
+const ENCODING_CHARS_MAX: usize = 60;
 
 /// A service behind the layer, as one client sees it.
 #[derive(Clone)]
@@ -53,11 +53,15 @@ impl<S> Door<S> {
         S: Service<Request<Intake<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
+        if !is_grpc(request.headers()) {
+            return at_once(not_grpc());
+        }
         let mut call = Call::begin(&self.pipeline, request.uri().path() == INFER);
-        let deadline = match deadline::timeout(request.headers()) {
-            Ok(timeout) => timeout.and_then(|timeout| call.arrived.checked_add(timeout)),
-            Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
+        let (timeout, encoding) = match (deadline::timeout(request.headers()), encoding(request.headers())) {
+            (Ok(timeout), Ok(encoding)) => (timeout, encoding),
+            (Err(error), _) | (_, Err(error)) => return at_once(call.refuse(&error)),
         };
+        let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
         let mut settings = self.settings;
         if call.begun.is_some() {
             match self.pipeline.enter(&self.client, call.arrived, deadline) {
@@ -65,12 +69,12 @@ impl<S> Door<S> {
                     request.extensions_mut().insert(Arc::clone(&entry));
                     call.entry = Some(entry);
                 }
-                Err(error) => return Box::pin(std::future::ready(Ok(call.refuse(&error)))),
+                Err(error) => return at_once(call.refuse(&error)),
             }
         } else {
             settings.message_bytes_max = settings.message_bytes_max.min(OTHER_BYTES_MAX);
         }
-        let (judged, encoding) = (request.uri().path().starts_with(INFERENCE), encoding(request.headers()));
+        let judged = request.uri().path().starts_with(PROTOCOL);
         let entry = call.entry.clone();
         let intake = |body| {
             if judged { Intake::new(body, encoding, settings, entry) } else { Intake::open(body, settings) }
@@ -90,12 +94,32 @@ impl<S> Door<S> {
     }
 }
 
-/// How the call's messages may be compressed. tonic refuses what is not known.
-fn encoding(headers: &HeaderMap) -> Option<Encoding> {
-    match headers.get("grpc-encoding")?.as_bytes() {
-        b"gzip" => Some(Encoding::Gzip),
-        b"deflate" => Some(Encoding::Deflate),
-        _ => None,
+fn at_once(response: Response<Answer>) -> Answering {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What the protocol has a server say to those who speak something else.
+fn not_grpc() -> Response<Answer> {
+    let mut response = Response::new(Answer::new(Body::empty(), None));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
+}
+
+/// How the call's messages may be compressed. Errors: in a way that is not known.
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Error> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(None),
+        Some(b"gzip") => Ok(Some(Encoding::Gzip)),
+        Some(b"deflate") => Ok(Some(Encoding::Deflate)),
+        Some(other) => {
+            let got = printable(&String::from_utf8_lossy(other), ENCODING_CHARS_MAX);
+            let detail = format!("header \"grpc-encoding\": expected gzip, deflate or identity, got \"{got}\"");
+            Err(Error::new(Reason::Unsupported, detail))
+        }
     }
 }
 

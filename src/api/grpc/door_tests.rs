@@ -21,6 +21,7 @@ fn door<S>(inner: S, pipeline: &Arc<Pipeline>) -> Door<S> {
 
 fn request(timeout: Option<&str>) -> Request<Body> {
     let mut request = Request::new(Body::empty());
+    request.headers_mut().insert("content-type", "application/grpc+proto".parse().expect("a header"));
     if let Some(timeout) = timeout {
         request.headers_mut().insert("grpc-timeout", timeout.parse().expect("a header"));
     }
@@ -70,6 +71,22 @@ async fn a_message_over_the_limit_names_the_limit() {
         service_fn(|_: Request<Intake<Body>>| async { Ok(tonic::Status::out_of_range("tonic's words").into_http()) });
     let (code, message) = status(door(inner, &pipeline(1, 1)), request(None)).await;
     assert_eq!((code.as_str(), message.contains("4096")), ("8", true), "{message}");
+}
+
+#[tokio::test]
+async fn an_encoding_that_is_not_known_is_named_and_cut() {
+    let inner = service_fn(|_: Request<Intake<Body>>| async { Ok(Response::new(Body::empty())) });
+    let mut call = request(None);
+    call.headers_mut().insert("grpc-encoding", "x".repeat(4000).parse().expect("a header"));
+    let (code, message) = status(door(inner, &pipeline(1, 1)), call).await;
+    assert_eq!((code.as_str(), message.contains("gzip"), message.len() < 300), ("12", true, true), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_not_grpc_is_told_so() {
+    let inner = service_fn(|_: Request<Intake<Body>>| async { Ok(Response::new(Body::empty())) });
+    let response = door(inner, &pipeline(1, 1)).call(Request::new(Body::empty())).await.expect("infallible");
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ mod door;
 #[cfg(test)]
 mod for_tests;
 mod health;
+mod infer;
 mod inflate;
 mod intake;
 mod service;
 mod services;
 mod top;
+mod weigh;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +23,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -62,7 +63,9 @@ pub fn serve(
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + use<>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
-    let services = Services { inference: inference(pipeline, settings), others: others(&reporter)?.prepare() };
+    let inference = Arc::new(Inference::new(pipeline));
+    let questions = GrpcInferenceServiceServer::from_arc(Arc::clone(&inference));
+    let services = Services { inference, questions, others: others(&reporter)?.prepare() };
     let serving = Arc::clone(pipeline);
     let of_client = move |peer: SocketAddr| {
         let client = serving.admission().client(peer.ip());
@@ -75,16 +78,6 @@ pub fn serve(
     Ok(async move {
         tokio::join!(connections, health);
     })
-}
-
-fn inference(pipeline: &Arc<Pipeline>, settings: Settings) -> GrpcInferenceServiceServer<Inference> {
-    GrpcInferenceServiceServer::new(Inference::new(pipeline))
-        .max_decoding_message_size(settings.message_bytes_max)
-        .max_encoding_message_size(usize::MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate)
 }
 
 /// Health and reflection; everything else is unimplemented.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert;
+use super::infer::aside;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
@@ -16,6 +17,9 @@ use crate::api::status::status;
 use crate::monitor::Journey;
 use crate::serve::{Entry, Pipeline};
 use crate::types::Error;
+
+/// So many elements of typed contents are rewritten within some ten microseconds.
+const INLINE_ELEMENTS_MAX: usize = 16 << 10;
 
 /// The protocol's service over a pipeline.
 pub(super) struct Inference {
@@ -33,7 +37,8 @@ impl Inference {
         request: ModelInferRequest,
         journey: &mut Journey,
     ) -> Result<ModelInferResponse, Error> {
-        let request = convert::request(request)?;
+        let much = convert::typed_elements(&request) > INLINE_ELEMENTS_MAX;
+        let request = aside(much, move || convert::request(request)).await?;
         journey.request_bytes(request.bytes);
         let (model, id) = (request.model.clone(), request.id.clone());
         let wishes = request.wishes;

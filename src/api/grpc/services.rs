@@ -1,7 +1,8 @@
-//! Which service a call is for: inference by its prefix, at once; the others by a router.
+//! Which service a call is for: the protocol's by its prefix, at once; the others by a router.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,24 +11,30 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
+use super::infer;
 use super::intake::Intake;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service::Inference;
 
-/// Where the calls of the protocol begin.
-pub(super) const INFERENCE: &str = "/inference.GRPCInferenceService/";
+/// The call that brings rows.
+pub(super) const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+/// How the calls of the protocol begin.
+pub(super) const PROTOCOL: &str = "/inference.GRPCInferenceService/";
 
 /// The services of the gRPC port.
 #[derive(Clone)]
 pub(super) struct Services {
-    pub(super) inference: GrpcInferenceServiceServer<Inference>,
+    /// Answers `ModelInfer`.
+    pub(super) inference: Arc<Inference>,
+    /// Answers the protocol's other calls.
+    pub(super) questions: GrpcInferenceServiceServer<Inference>,
     pub(super) others: Routes,
 }
 
 impl<B> Service<Request<Intake<B>>> for Services
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -39,8 +46,13 @@ where
     }
 
     fn call(&mut self, request: Request<Intake<B>>) -> Self::Future {
-        if request.uri().path().starts_with(INFERENCE) {
-            return self.inference.call(request);
+        let path = request.uri().path();
+        if path == INFER {
+            let inference = Arc::clone(&self.inference);
+            return Box::pin(async move { Ok(infer::serve(inference, request).await) });
+        }
+        if path.starts_with(PROTOCOL) {
+            return self.questions.call(request);
         }
         Box::pin(self.others.call(request.map(Body::new)))
     }

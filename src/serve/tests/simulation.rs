@@ -5,7 +5,6 @@
 //! once, with its own rows. A failure names its seed: `SEED=7 cargo test simulation` plays that world alone.
 #![expect(clippy::disallowed_methods, reason = "a world has tasks of its own, and is asked for by a variable")]
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
@@ -14,190 +13,28 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::Pipeline;
+use super::super::Pipeline;
+use super::book::{
+    BATCH_ROWS_MAX, Book, Fake, Fate, MODELS, MODEST, Random, TIMEOUT, Wish, answer_of, check_fate, message, value_of,
+    wish,
+};
 use crate::config::ModelConfig;
-use crate::device::{Cores, Device, Executor};
+use crate::device::{Cores, Device};
 use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
 use crate::registry::{Deployment, Registry, Spawn};
-use crate::types::{
-    DataType, Error, InferRequest, ModelName, NamedTensor, Reason, Shape, Signature, Tensor, TensorSpec,
-};
+use crate::types::{DataType, ModelName, Reason, Signature, Tensor, TensorSpec};
 
 const WORLDS: u64 = 300;
 const REQUESTS_MAX: usize = 24;
 const BYTES_MAX: usize = 600;
-const BATCH_ROWS_MAX: usize = 8;
 const QUEUE_ROWS_MAX: usize = 32;
-/// Of requests that name none.
-const TIMEOUT: Duration = Duration::from_secs(2);
 /// An expired request is answered so late at most: while a batch runs the queue is looked at every 5 ms.
 const LATE_MAX: Duration = Duration::from_millis(7);
-/// The client that never floods.
-const MODEST: u8 = 1;
-const MODELS: [&str; 2] = ["slow", "inline"];
 
 /// Made once: no model computes on them.
 static CORES: LazyLock<Cores> = LazyLock::new(|| Cores::new(1).expect("a pool"));
-
-/// Numbers from a seed (SplitMix64, Steele and others 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn micros(&mut self, bound: u64) -> Duration {
-        Duration::from_micros(self.below(bound))
-    }
-}
-
-/// What a request's rows do to the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rows {
-    Sound,
-    Refused,
-    Panic,
-}
-
-/// What one request is and does.
-#[derive(Clone, Debug)]
-struct Wish {
-    number: u32,
-    client: u8,
-    model: usize,
-    rows: usize,
-    kind: Rows,
-    priority: Option<u64>,
-    /// Time until its transport's deadline.
-    deadline: Option<Duration>,
-    cancelled_after: Option<Duration>,
-    decoding: Duration,
-    reading: Duration,
-}
-
-/// How one request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    Failed(Reason),
-    GivenUp,
-}
-
-/// What the world knows of a request that was sent.
-struct Known {
-    wish: Wish,
-    until: Instant,
-    gone: bool,
-    fate: Option<(Fate, Duration)>,
-}
-
-#[derive(Default)]
-struct Book(Mutex<BTreeMap<u32, Known>>);
-
-impl Book {
-    fn sent(&self, wish: &Wish, now: Instant) {
-        let until = now + wish.deadline.unwrap_or(TIMEOUT).min(TIMEOUT);
-        let known = Known { wish: wish.clone(), until, gone: false, fate: None };
-        assert!(self.0.lock().insert(wish.number, known).is_none());
-    }
-
-    /// A batch begins: everything in it is of this model, wanted, and not late.
-    fn begins(&self, model: usize, parts: &[Vec<Tensor>]) {
-        let (now, book) = (Instant::now(), self.0.lock());
-        let mut rows = 0;
-        for part in parts {
-            let values = part[0].to_f32().expect("f32");
-            rows += values.len();
-            let known = &book[&number_of(values[0])];
-            assert!(values.iter().all(|value| number_of(*value) == known.wish.number), "rows of one request");
-            assert_eq!(known.wish.model, model, "rows of another model");
-            assert!(known.until > now, "begun {:?} after the deadline", now - known.until);
-            assert!(!known.gone, "begun for a client that has gone");
-        }
-        assert!(rows <= BATCH_ROWS_MAX);
-    }
-
-    fn kind(&self, value: f32) -> Rows {
-        self.0.lock()[&number_of(value)].wish.kind
-    }
-
-    /// Rows of requests for a model that have not ended.
-    fn wanted_rows(&self, model: usize) -> usize {
-        let book = self.0.lock();
-        book.values().filter(|known| known.wish.model == model && !known.gone).map(|known| known.wish.rows).sum()
-    }
-
-    fn gone(&self, number: u32) {
-        self.0.lock().get_mut(&number).expect("sent").gone = true;
-    }
-
-    fn ended(&self, number: u32, fate: Fate, took: Duration) {
-        let mut book = self.0.lock();
-        let known = book.get_mut(&number).expect("sent");
-        known.gone = true;
-        assert!(known.fate.replace((fate, took)).is_none(), "ended twice");
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers")]
-fn number_of(value: f32) -> u32 {
-    value as u32
-}
-
-#[expect(clippy::cast_precision_loss, reason = "below 2^24")]
-fn value_of(number: u32) -> f32 {
-    number as f32
-}
-
-/// Gives each row's number and the model's, so that a stranger's row or model shows.
-struct Fake {
-    model: usize,
-    book: Arc<Book>,
-    /// Do batches take no time, so that this is where they begin?
-    is_inline: bool,
-}
-
-impl Executor for Fake {
-    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
-        if self.is_inline {
-            self.book.begins(self.model, parts);
-        }
-        let joined = Tensor::join(parts.iter().map(|part| &part[0])).expect("one shape");
-        let values = joined.to_f32().expect("f32");
-        for value in &values {
-            match self.book.kind(*value) {
-                Rows::Sound => {}
-                Rows::Refused => return Err(Error::new(Reason::Model, "refused")),
-                // Not `panic!`, whose message would fill the screen.
-                Rows::Panic => std::panic::resume_unwind(Box::new("on these rows")),
-            }
-        }
-        let answers: Vec<f32> = values.iter().map(|value| answer_of(*value, self.model)).collect();
-        Ok(vec![Tensor::from_f32(joined.shape().clone(), &answers).expect("a tensor")])
-    }
-
-    fn rebuild(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-fn answer_of(value: f32, model: usize) -> f32 {
-    value * 2.0 + if model == 0 { 0.0 } else { 1.0 }
-}
 
 /// One world: the server, its clients, and what is known of them.
 struct World {
@@ -209,7 +46,7 @@ struct World {
 
 impl World {
     fn new(random: &mut Random) -> Self {
-        let monitor = Monitor::new(Settings { window: Duration::from_secs(600), ..Settings::default() });
+        let monitor = Monitor::new(Settings { window: Duration::from_mins(10), ..Settings::default() });
         let workers: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let set = Arc::clone(&workers);
         let spawn: Spawn = Arc::new(move |_, task| drop(set.lock().spawn(task)));
@@ -339,37 +176,6 @@ fn about() -> About {
     About { signature, scoring: None, platform: "simulated" }
 }
 
-fn message(wish: &Wish) -> InferRequest {
-    let values = vec![value_of(wish.number); wish.rows];
-    let tensor = Tensor::from_f32(Shape::new(&[wish.rows, 1]), &values).expect("a tensor");
-    let inputs = vec![NamedTensor { name: "x".to_owned(), tensor }];
-    InferRequest { model: MODELS[wish.model].to_owned(), inputs, priority: wish.priority, ..InferRequest::default() }
-}
-
-fn wish(number: u32, client: u8, random: &mut Random) -> Wish {
-    let modest = client == MODEST;
-    let kind = match random.below(40) {
-        0 if !modest => Rows::Refused,
-        1 if !modest => Rows::Panic,
-        _ => Rows::Sound,
-    };
-    // Sometimes more than a batch has.
-    let rows_max = if random.one_in(20) { 20 } else { 4 };
-    let rows = if modest { 1 } else { 1 + usize::try_from(random.below(rows_max)).expect("small") };
-    Wish {
-        number,
-        client,
-        model: usize::try_from(random.below(2)).expect("small"),
-        rows,
-        kind,
-        priority: if modest || random.one_in(2) { None } else { Some(1 + random.below(2)) },
-        deadline: (!modest && random.one_in(2)).then(|| Duration::from_millis(1 + random.below(200))),
-        cancelled_after: (!modest && random.one_in(6)).then(|| random.micros(40_000)),
-        decoding: random.micros(1500),
-        reading: if random.one_in(4) { random.micros(30_000) } else { Duration::ZERO },
-    }
-}
-
 /// Plays one world; how each request ended and how long that took.
 async fn world(seed: u64) -> Vec<(Fate, Duration)> {
     let mut random = Random(seed);
@@ -378,7 +184,7 @@ async fn world(seed: u64) -> Vec<(Fate, Duration)> {
     let ends = begun + Duration::from_millis(400);
     let stop = begun + random.micros(600_000);
     let (mut number, mut requests) = (0, JoinSet::new());
-    for client in MODEST..MODEST + 4 {
+    for client in MODEST..=4 {
         let address = IpAddr::from([10, 0, 0, client]);
         let account = world.pipeline.admission().client(address);
         let pause = if client == MODEST { 20_000 } else { 2500 + random.below(15_000) };
@@ -439,29 +245,6 @@ fn settle(world: &World, stop: Instant, begun: Instant) -> Vec<(Fate, Duration)>
     let seen: Vec<_> = world.pipeline.monitor().render(begun).lines().filter_map(count_of_request).collect();
     assert_eq!(seen.iter().sum::<u64>(), book.len() as u64, "each is counted once");
     fates
-}
-
-fn check_fate(wish: &Wish, fate: Fate) {
-    match fate {
-        Fate::Answered => assert_eq!(wish.kind, Rows::Sound),
-        Fate::GivenUp => assert!(wish.cancelled_after.is_some()),
-        Fate::Failed(Reason::Model) => assert_eq!(wish.kind, Rows::Refused, "only the guilty fail"),
-        Fate::Failed(Reason::Panic) => assert_eq!(wish.kind, Rows::Panic, "only the guilty fail"),
-        Fate::Failed(Reason::Deadline) => assert_ne!(wish.client, MODEST, "the modest client waits for its turn only"),
-        Fate::Failed(reason) => {
-            let refusals = [
-                Reason::InFlight,
-                Reason::ClientShare,
-                Reason::ModelShare,
-                Reason::Concurrency,
-                Reason::QueueFull,
-                Reason::PredictedWait,
-                Reason::Draining,
-                Reason::NotReady,
-            ];
-            assert!(refusals.contains(&reason), "{wish:?}: {reason:?}");
-        }
-    }
 }
 
 /// The value of a line of the page, if it counts requests.

@@ -1,0 +1,123 @@
+//! `ModelInfer`, from bytes: the message is weighed before it is decoded, and large ones are decoded on a thread of their
+//! own, so that they hold up nobody on the network's.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use http::Response;
+use prost::Message as _;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EnabledCompressionEncodings};
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Request, Status};
+use tonic_prost::ProstEncoder;
+
+use super::proto::grpc_inference_service_server::GrpcInferenceService as _;
+use super::proto::{ModelInferRequest, ModelInferResponse};
+use super::service::Inference;
+use super::weigh::{Outline, weigh};
+use crate::api::status::status;
+use crate::serve::Entry;
+use crate::types::{Error, Reason};
+
+/// So many bytes are decoded piece by piece within some hundred microseconds.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+type Answer<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>> + Send>>;
+
+/// Serves one call.
+pub(super) async fn serve<B>(inference: Arc<Inference>, request: http::Request<B>) -> Response<Body>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let mut encodings = EnabledCompressionEncodings::default();
+    encodings.enable(CompressionEncoding::Gzip);
+    encodings.enable(CompressionEncoding::Deflate);
+    // The intake has held the message against its limit.
+    let mut grpc = Grpc::new(Plain)
+        .apply_compression_config(encodings, encodings)
+        .apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
+    grpc.unary(Infer(inference), request).await
+}
+
+/// Runs work where it holds nobody up: here if it is little, else on a thread of its own.
+///
+/// Errors: the server is shutting down.
+pub(super) async fn aside<T: Send + 'static>(
+    much: bool,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    if !much {
+        return work();
+    }
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|error| Err(Error::new(Reason::Panic, format!("decode a message: {error}"))))
+}
+
+struct Infer(Arc<Inference>);
+
+impl UnaryService<Bytes> for Infer {
+    type Response = ModelInferResponse;
+    type Future = Answer<ModelInferResponse>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let inference = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (metadata, extensions, message) = request.into_parts();
+            let entry = extensions.get::<Arc<Entry>>().cloned();
+            let message = decode(message, entry.clone()).await.map_err(|error| {
+                let status = status(&error);
+                if let Some(entry) = entry {
+                    entry.refuse(error);
+                }
+                status
+            })?;
+            inference.model_infer(Request::from_parts(metadata, extensions, message)).await
+        })
+    }
+}
+
+/// Decodes a message for which there is room, that of its decoded contents included.
+async fn decode(message: Bytes, entry: Option<Arc<Entry>>) -> Result<ModelInferRequest, Error> {
+    let much = Outline::of(&message)?.piecemeal > INLINE_BYTES_MAX;
+    let decode = move || {
+        let weight = weigh(&message)?;
+        if let Some(entry) = entry.filter(|_| weight > 0) {
+            entry.grow(weight)?;
+        }
+        ModelInferRequest::decode(message)
+            .map_err(|error| Error::invalid(format!("the request message cannot be decoded: {error}")))
+    };
+    aside(much, decode).await
+}
+
+/// Gives the bytes of a message, encodes an answer.
+struct Plain;
+
+impl Codec for Plain {
+    type Encode = ModelInferResponse;
+    type Decode = Bytes;
+    type Encoder = ProstEncoder<ModelInferResponse>;
+    type Decoder = Plain;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::new(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Plain {
+        Plain
+    }
+}
+
+impl Decoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = message.remaining();
+        Ok(Some(message.copy_to_bytes(length)))
+    }
+}

@@ -1,0 +1,4 @@
+//! The pipeline as a whole, simulated.
+
+mod book;
+mod simulation;
