@@ -36,7 +36,7 @@ about() {
         test) echo "Rust tests" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
-        triton) echo "tritonclient, health, reflection, deadlines, metrics against the real server" ;;
+        triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
         export) echo "models exported from torch as the documents tell, and the shipped ones against torch" ;;
         *) return 1 ;;

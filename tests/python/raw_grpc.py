@@ -13,6 +13,11 @@ import h2.settings
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
+def prefixed(message: bytes, flag: int = 0) -> bytes:
+    """A message as gRPC frames it: whether it is compressed, its length, and itself."""
+    return struct.pack(">BI", flag, len(message)) + message
+
+
 @dataclass
 class Answer:
     """What the server said on one stream."""
@@ -33,14 +38,21 @@ class Answer:
     def message(self) -> str:
         return self.trailers.get("grpc-message", self.headers.get("grpc-message", ""))
 
+    @property
+    def reason(self) -> str | None:
+        """The label under which the server counts a refusal."""
+        return self.trailers.get("sconce-reason", self.headers.get("sconce-reason"))
+
 
 class Connection:
-    """One HTTP/2 connection."""
+    """One HTTP/2 connection, from the address `source` where one is named: the server tells clients apart by it."""
 
-    def __init__(self, address: str, seconds_max: float = 30.0):
+    def __init__(self, address: str, seconds_max: float = 30.0, source: str = ""):
         host, port = address.rsplit(":", 1)
         self.authority = address
-        self.socket = socket.create_connection((host, int(port)), timeout=seconds_max)
+        self.socket = socket.create_connection((host, int(port)), seconds_max, (source, 0))
+        # As gRPC's clients do: a small frame does not wait until the one before it is acknowledged.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.http.initiate_connection()
         self.answers: dict[int, Answer] = {}
@@ -57,6 +69,10 @@ class Connection:
 
     def send(self, path: str, message: bytes, **headers: str) -> int:
         """Sends one unary call and gives its stream; `grpc_timeout="50m"` becomes the header `grpc-timeout`."""
+        return self.send_body(path, prefixed(message), **headers)
+
+    def send_body(self, path: str, body: bytes, **headers: str) -> int:
+        """Sends a call whose body is these bytes, which need not be what gRPC prescribes."""
         stream = self.http.get_next_available_stream_id()
         fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", self.authority),
@@ -64,17 +80,17 @@ class Connection:
         ]
         fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
         self.http.send_headers(stream, fields)
-        frame = struct.pack(">BI", 0, len(message)) + message
         self.answers[stream], self.began[stream] = Answer(), time.monotonic()
-        while frame:
-            room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, len(frame))
+        while body and stream not in self.ended:
+            room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, len(body))
             if room == 0:
                 self._flush()
                 self._receive()
                 continue
-            self.http.send_data(stream, frame[:room])
-            frame = frame[room:]
-        self.http.end_stream(stream)
+            self.http.send_data(stream, body[:room])
+            body = body[room:]
+        if stream not in self.ended:
+            self.http.end_stream(stream)
         self._flush()
         return stream
 
