@@ -23,7 +23,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-steps=(fmt shell docker deny clippy doc test build demo triton kserve export)
+steps=(fmt shell docker deny clippy doc test build demo triton kserve bench export)
 
 about() {
     case $1 in
@@ -38,6 +38,7 @@ about() {
         demo) echo "the demo's accuracies are the committed ones" ;;
         triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
+        bench) echo "sconce bench against a real Triton" ;;
         export) echo "models exported from torch as the documents tell, and the shipped ones against torch" ;;
         *) return 1 ;;
     esac
@@ -184,11 +185,15 @@ step_triton() {
     local promtool
     promtool=$(promtool_path)
     PROMTOOL=$promtool against_server triton tests/python \
-        --ignore tests/python/test_kserve.py --ignore tests/python/test_docs_export.py
+        --ignore tests/python/test_kserve.py --ignore tests/python/test_bench_triton.py \
+        --ignore tests/python/test_docs_export.py
 }
 
 # Apart from the others: kserve and tritonclient register the same protobuf names and cannot share a process.
 step_kserve() { against_server kserve tests/python/test_kserve.py; }
+
+# Apart because pytriton needs an older numpy.
+step_bench() { against_server pytriton tests/python/test_bench_triton.py; }
 
 # Apart because torch is large.
 step_export() {

@@ -1,4 +1,9 @@
-//! The binary as a person uses it: help, `check`, `serve`, its log and its signals.
+//! The binary as a person uses it: help, `check`, `serve`, its log and its signals; `bench` and what a shell reads.
+
+#[path = "cli/bench.rs"]
+mod bench;
+#[path = "cli/words.rs"]
+mod words;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -59,7 +64,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A server on free ports, ended by its own pid.
-struct Server(Child);
+struct Server {
+    child: Child,
+    /// Address of the gRPC door, as the ready line tells it.
+    grpc: String,
+}
 
 impl Server {
     fn start(scratch: &Scratch, arguments: &[&str]) -> Self {
@@ -67,23 +76,25 @@ impl Server {
         command.arg("serve").arg("--models").arg(scratch.path());
         command.args(["--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--shutdown-delay", "0s"]);
         let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let mut server = Self(child);
+        let mut server = Self { child, grpc: String::new() };
         let mut line = String::new();
-        let out = server.0.stdout.as_mut().expect("piped");
+        let out = server.child.stdout.as_mut().expect("piped");
         BufReader::new(out).read_line(&mut line).expect("a line");
-        assert!(line.starts_with("sconce is ready: grpc=127.0.0.1:"), "{line}{}", server.log());
+        let told = line.strip_prefix("sconce is ready: grpc=").and_then(|rest| rest.split_once(' '));
+        server.grpc = told.map(|(grpc, _)| grpc.to_owned()).unwrap_or_default();
+        assert!(server.grpc.starts_with("127.0.0.1:"), "{line}{}", server.log());
         server
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill runs");
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Stops the server and returns all that it logged.
     fn stop(mut self) -> String {
         self.signal("-TERM");
-        let code = self.0.wait().expect("ends").code();
+        let code = self.child.wait().expect("ends").code();
         let log = self.log();
         assert_eq!(code, Some(0), "{log}");
         log
@@ -91,7 +102,7 @@ impl Server {
 
     fn log(&mut self) -> String {
         let mut log = String::new();
-        if let Some(mut pipe) = self.0.stderr.take() {
+        if let Some(mut pipe) = self.child.stderr.take() {
             pipe.read_to_string(&mut log).expect("text");
         }
         log
@@ -100,15 +111,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }
 
 #[test]
 fn help_names_every_command() {
     let help = text(&run(&["--help"]).stdout);
-    for word in ["serve", "demo", "check"] {
+    for word in ["serve", "demo", "check", "bench", "completions", "man"] {
         assert!(help.contains(word), "{help}");
     }
     let serve = text(&run(&["serve", "--help"]).stdout);
@@ -218,7 +229,7 @@ fn a_hang_up_reads_the_log_level_again() {
 /// Waits until the process has no signal pending: a SIGTERM sent then is handled after the SIGHUP.
 fn wait_until_handled(server: &Server) {
     let begun = SystemTime::now();
-    let status = format!("/proc/{}/status", server.0.id());
+    let status = format!("/proc/{}/status", server.child.id());
     while begun.elapsed().expect("time goes on") < Duration::from_secs(10) {
         let text = fs::read_to_string(&status).expect("the process lives");
         let pending = text.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
@@ -245,10 +256,10 @@ fn a_signal_while_a_model_loads_ends_the_server() {
         "127.0.0.1:0",
     ]);
     let child = command.args(["--shutdown-delay", "0s"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let mut server = Server(child.expect("starts"));
+    let mut server = Server { child: child.expect("starts"), grpc: String::new() };
     let mut line = String::new();
-    BufReader::new(server.0.stderr.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    BufReader::new(server.child.stderr.as_mut().expect("piped")).read_line(&mut line).expect("a line");
     assert!(line.contains("listening"), "{line}");
     server.signal("-TERM");
-    assert_eq!(server.0.wait().expect("ends").code(), Some(0));
+    assert_eq!(server.child.wait().expect("ends").code(), Some(0));
 }

@@ -50,6 +50,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle_core", &["model", "device"]),
     ("candle_nn", &["model", "device"]),
     ("clap", &["config", "cli", "main"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("hyper", &["net", "api"]),
     ("hyper_util", &["net", "api"]),
     ("prometheus", &["monitor"]),

@@ -1,9 +1,12 @@
-//! What a person types: `serve`, `demo`, `check`.
+//! What a person types: `serve`, `demo`, `check`, `bench`, `completions`, `man`.
 //!
 //! The commands use the server as its users do. Deliberately absent: the server's own path.
 
+mod bench;
 mod check;
+mod completions;
 mod demo;
+mod man;
 mod screen;
 mod serve;
 
@@ -29,6 +32,12 @@ enum Command {
     Demo(demo::Flags),
     /// Check a model folder without starting a server, and print what the model takes and gives.
     Check(check::Flags),
+    /// Load a server of the protocol and measure throughput, latency percentiles and errors.
+    Bench(Box<bench::Flags>),
+    /// Print what makes a shell complete this command.
+    Completions(completions::Flags),
+    /// Print the manual page, or write the pages of every command into a folder.
+    Man(man::Flags),
 }
 
 /// Runs the command.
@@ -37,6 +46,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve(flags) => serve::run(&flags),
         Command::Demo(flags) => demo::run(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Bench(flags) => bench::run(&flags),
+        Command::Completions(flags) => completions::run(&flags),
+        Command::Man(flags) => man::run(&flags),
     };
     done.unwrap_or_else(|error| {
         screen::complain(&format!("{error:#}"));

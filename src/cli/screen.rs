@@ -8,6 +8,12 @@ pub(super) fn say(line: &str) {
     let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+/// Prints bytes on standard output as they are.
+pub(super) fn write(bytes: &[u8]) {
+    let mut out = stdout().lock();
+    let _closed = out.write_all(bytes).and_then(|()| out.flush());
+}
+
 /// Prints an error on standard error, each line of it marked.
 pub(super) fn complain(text: &str) {
     let mut out = stderr().lock();

@@ -25,3 +25,4 @@ pub use reference::reference;
 pub use resolve::reload_log_level;
 pub use score::ScoreKind;
 pub use server::{Config, Limits, Log, LogFormat, Monitor, Runtime, Shutdown};
+pub use units::duration;

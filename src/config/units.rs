@@ -24,7 +24,7 @@ const SIZE_UNITS: [(&str, u128); 8] = [
 ];
 
 /// Reads `250ms`, `1.5s`, `0s`; the unit is needed. `None` if it is anything else or more than 584 years.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let nanoseconds = quantity(text, &TIME_UNITS)?;
     u64::try_from(nanoseconds).ok().map(Duration::from_nanos)
 }

@@ -112,7 +112,7 @@ catalogue! {
     RESPONSE_BYTES = "sconce_response_bytes_total" COUNTER "bytes" DEPLOYMENT,
         "Bytes of answers, without errors.";
     STALLED_ANSWERS = "sconce_stalled_answers_total" COUNTER "answers" &[],
-        "Answers that were reset because their client did not read them.";
+        "Answers, or connections with all of theirs, that were reset because their client did not read them.";
     START_TIME = "sconce_start_time_seconds" GAUGE "seconds" &[],
         "When the server started, in seconds since 1970.";
 }

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -69,7 +70,7 @@ where
         Protocol::Http1 => {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(limits.handshake);
-            let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let connection = pin!(builder.serve_connection(read_in_time(stream, &limits), service));
             told.run(connection, http1::Connection::graceful_shutdown).await
         }
         Protocol::Http2 => {
@@ -83,15 +84,39 @@ where
                 return;
             }
             let streams = Streams::new(limits.send, Arc::clone(&tally));
-            let connection = pin!(http2(&limits, &window, streams).serve_connection(TokioIo::new(stream), service));
+            let stream = read_in_time(stream, &limits);
+            let connection = pin!(http2(&limits, &window, streams).serve_connection(stream, service));
             told.run(connection, http2::Connection::graceful_shutdown).await
         }
     };
     match ended {
         Some(Ok(())) => {}
+        Some(Err(error)) if is_stalled(&error) => {
+            tally.stalled_answers.up();
+            debug!("reset a connection whose client does not read");
+        }
         Some(Err(error)) => debug!(%error, "connection ended"),
         None => debug!("reset a connection that was told to go and did not"),
     }
+}
+
+/// A socket that fails when its client has long read nothing of what waits to be written.
+fn read_in_time(stream: TcpStream, limits: &Limits) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.send));
+    TokioIo::new(Box::pin(stream))
+}
+
+/// Did the connection end because its client read nothing?
+fn is_stalled(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// Counts a connection as open until it is dropped.
