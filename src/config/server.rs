@@ -185,7 +185,7 @@ impl Limits {
     fn read(settings: &mut Reader<'_>) -> Self {
         Self {
             message_bytes_max: settings
-                .what("Largest message, in and out")
+                .what("Largest message, also when it is inflated and its typed contents are decoded")
                 .change("Raise it for models of large tensors; one message may then take so much memory")
                 .get("limits.message_bytes_max", &Size(KIB..=2 * GIB), positive(64 * MIB)),
             in_flight_bytes_max: settings

@@ -239,7 +239,7 @@ def test_an_answer_without_a_window_is_reset(target):
 def test_large_answers_that_nobody_reads(target, window):
     """100 requests of a few kilobytes, answers of 400 MB: held within the limit of bytes in flight, then given up."""
     body = swelling_body()
-    with target.unharmed(memory_mib=64 + 32), Wire(target.grpc, first=settings(initial_window_size=window)) as wire:
+    with target.unharmed(memory_mib=64 + 48), Wire(target.grpc, first=settings(initial_window_size=window)) as wire:
         calls = (call_frames(stream, body, grpc_encoding="gzip") for stream in range(1, 201, 2))
         # Inflating one takes some milliseconds, which is not what this is about.
         wire.flood(calls, pause=0.02, reads=False)

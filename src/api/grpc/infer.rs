@@ -27,8 +27,8 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>> + Send>>;
 
-/// Serves one call.
-pub(super) async fn serve<B>(inference: Arc<Inference>, request: http::Request<B>) -> Response<Body>
+/// Serves one call, whose contents may take `bytes_max` bytes when they are decoded.
+pub(super) async fn serve<B>(inference: Arc<Inference>, bytes_max: usize, request: http::Request<B>) -> Response<Body>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -40,7 +40,7 @@ where
     let mut grpc = Grpc::new(Plain)
         .apply_compression_config(encodings, encodings)
         .apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
-    grpc.unary(Infer(inference), request).await
+    grpc.unary(Infer { inference, bytes_max }, request).await
 }
 
 /// Runs work where it holds nobody up: here if it is little, else on a thread of its own.
@@ -57,18 +57,21 @@ pub(super) async fn aside<T: Send + 'static>(
     ended.unwrap_or_else(|error| Err(Error::new(Reason::Panic, format!("decode a message: {error}"))))
 }
 
-struct Infer(Arc<Inference>);
+struct Infer {
+    inference: Arc<Inference>,
+    bytes_max: usize,
+}
 
 impl UnaryService<Bytes> for Infer {
     type Response = ModelInferResponse;
     type Future = Answer<ModelInferResponse>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let inference = Arc::clone(&self.0);
+        let (inference, bytes_max) = (Arc::clone(&self.inference), self.bytes_max);
         Box::pin(async move {
             let (metadata, extensions, message) = request.into_parts();
             let entry = extensions.get::<Arc<Entry>>().cloned();
-            let message = decode(message, entry.clone()).await.map_err(|error| {
+            let message = decode(message, bytes_max, entry.clone()).await.map_err(|error| {
                 let status = status(&error);
                 if let Some(entry) = entry {
                     entry.refuse(error);
@@ -81,10 +84,14 @@ impl UnaryService<Bytes> for Infer {
 }
 
 /// Decodes a message for which there is room, that of its decoded contents included.
-async fn decode(message: Bytes, entry: Option<Arc<Entry>>) -> Result<ModelInferRequest, Error> {
+async fn decode(message: Bytes, bytes_max: usize, entry: Option<Arc<Entry>>) -> Result<ModelInferRequest, Error> {
     let much = Outline::of(&message)?.piecemeal > INLINE_BYTES_MAX;
     let decode = move || {
         let weight = weigh(&message)?;
+        if weight > bytes_max {
+            let detail = format!("the request's contents take {weight} bytes decoded, the limit is {bytes_max}");
+            return Err(Error::new(Reason::TooBig, detail));
+        }
         if let Some(entry) = entry.filter(|_| weight > 0) {
             entry.grow(weight)?;
         }

@@ -65,7 +65,9 @@ pub fn serve(
     let reporter = HealthReporter::new();
     let inference = Arc::new(Inference::new(pipeline));
     let questions = GrpcInferenceServiceServer::from_arc(Arc::clone(&inference));
-    let services = Services { inference, questions, others: others(&reporter)?.prepare() };
+    let others = others(&reporter)?.prepare();
+    let message_bytes_max = settings.message_bytes_max;
+    let services = Services { inference, message_bytes_max, questions, others };
     let serving = Arc::clone(pipeline);
     let of_client = move |peer: SocketAddr| {
         let client = serving.admission().client(peer.ip());

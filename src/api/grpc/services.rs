@@ -26,6 +26,8 @@ pub(super) const PROTOCOL: &str = "/inference.GRPCInferenceService/";
 pub(super) struct Services {
     /// Answers `ModelInfer`.
     pub(super) inference: Arc<Inference>,
+    /// Bytes of a message, also when its contents are decoded.
+    pub(super) message_bytes_max: usize,
     /// Answers the protocol's other calls.
     pub(super) questions: GrpcInferenceServiceServer<Inference>,
     pub(super) others: Routes,
@@ -48,8 +50,8 @@ where
     fn call(&mut self, request: Request<Intake<B>>) -> Self::Future {
         let path = request.uri().path();
         if path == INFER {
-            let inference = Arc::clone(&self.inference);
-            return Box::pin(async move { Ok(infer::serve(inference, request).await) });
+            let (inference, bytes_max) = (Arc::clone(&self.inference), self.message_bytes_max);
+            return Box::pin(async move { Ok(infer::serve(inference, bytes_max, request).await) });
         }
         if path.starts_with(PROTOCOL) {
             return self.questions.call(request);
