@@ -57,7 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["monitor"]),
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),
-    ("rustix", &["app", "device"]),
+    ("rustix", &["app"]),
     ("tonic", &["api", "cli"]),
     ("tonic_health", &["api", "cli"]),
     ("tonic_prost", &["api", "cli"]),

@@ -19,7 +19,7 @@ use crate::device::Cores;
 use crate::guard::{self, Admission, Memory, memory_limit};
 use crate::monitor::{self, Monitor, Reading};
 use crate::net::{self, Listener, Protocol, Tally};
-use crate::registry::{Registry, RegistrySource, Spawn};
+use crate::registry::{Place, Registry, RegistrySource, Spawn};
 use crate::serve::Pipeline;
 
 /// By default the requests in flight may take one part in so many of the memory: their rows are there once more in
@@ -56,7 +56,7 @@ impl Server {
         monitor: monitor::Settings,
     ) -> anyhow::Result<Self> {
         raise_limit(config.limits.connections_max.get());
-        let tasks = Tasks::new();
+        let tasks = Tasks::new()?;
         let pipeline = pipeline(&config, monitor, &tasks)?;
         let budget = pipeline.admission().bytes_max();
         let grpc_listener = Listener::bind(config.grpc, Protocol::Http2, limits(&config, budget))?;
@@ -121,7 +121,10 @@ fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyho
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
     let cores = Cores::new(threads.map_or(1, NonZeroUsize::get)).context("start the computing threads")?;
     let tasks = tasks.clone();
-    let spawn: Spawn = Arc::new(move |name, task| tasks.spawn(&name, task));
+    let spawn: Spawn = Arc::new(move |place, name, task| match place {
+        Place::Network => tasks.spawn(&name, task),
+        Place::Apart => tasks.spawn_apart(&name, task),
+    });
     let registry = Registry::new(Arc::clone(&monitor), cores, spawn);
     Ok(Pipeline::new(registry, monitor, admission(&config.limits), config.timeout))
 }

@@ -13,6 +13,8 @@ use crate::types::{Error, Release};
 /// A hold shorter than the timer's resolution is waited out by yielding, at most so often.
 const YIELDS_MAX: u32 = 4096;
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
+/// Calls that have begun are decoded within so long, as a rule.
+const COMPANY_WITHIN: Duration = Duration::from_micros(50);
 
 /// Hears what a worker does, to count it.
 pub trait Listener: Send + Sync {
@@ -100,10 +102,7 @@ impl Worker {
                 Step::Wait(None) => {
                     drop(device);
                     self.queue.wait(None).await;
-                    // What has arrived together is decoded before the batch is chosen.
-                    if self.queue.expects_company() {
-                        tokio::task::yield_now().await;
-                    }
+                    self.let_company_arrive().await;
                 }
                 Step::Wait(Some(until)) if yields < YIELDS_MAX && until < Instant::now() + TIMER_RESOLUTION => {
                     drop(device);
@@ -115,6 +114,21 @@ impl Worker {
                     self.queue.wait(Some(until)).await;
                 }
                 Step::End => return,
+            }
+        }
+    }
+
+    /// What has arrived together is decoded before the batch is chosen: where that happens on this thread, once it has
+    /// its turn; where it happens on others, within a moment.
+    async fn let_company_arrive(&self) {
+        let begun = Instant::now();
+        for _ in 0..YIELDS_MAX {
+            if !self.queue.expects_company() {
+                return;
+            }
+            tokio::task::yield_now().await;
+            if self.inline || begun.elapsed() > COMPANY_WITHIN {
+                return;
             }
         }
     }

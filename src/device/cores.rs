@@ -1,11 +1,11 @@
-//! The machine's cores for large models: a pool apart from the network's threads, that yields to them.
+//! The machine's cores for large models: a pool apart from the network's threads.
+//!
+//! Its threads are as nice as the network's. Giving the network's a precedence gains nothing that can be measured, for the
+//! scheduler runs what slept first anyway; but under a storm of refusals it starves the models.
 
 use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
-
-/// Niceness of computing threads: the network's short work goes first when cores are short.
-const NICE: i32 = 5;
 
 /// A pool with one thread a core; clones share it.
 #[derive(Clone)]
@@ -16,11 +16,8 @@ impl Cores {
     ///
     /// Errors: the threads cannot be started.
     pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("compute-{index}"))
-            .start_handler(|_| yield_to_the_network())
-            .build()?;
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}")).build()?;
         Ok(Self(Arc::new(pool)))
     }
 
@@ -28,9 +25,4 @@ impl Cores {
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.0.install(work)
     }
-}
-
-fn yield_to_the_network() {
-    // On Linux niceness belongs to the calling thread. Where it is refused the scheduler is fair, which is enough.
-    let _refused = rustix::process::nice(NICE);
 }

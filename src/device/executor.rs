@@ -15,6 +15,11 @@ pub trait Executor: Send {
     /// Errors: the model refused or failed; the executor can go on.
     fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error>;
 
+    /// Does it compute in parallel, and so wants the machine's cores? Else it runs on the device's thread alone.
+    fn is_parallel(&self) -> bool {
+        true
+    }
+
     /// Begins anew after a panic. Errors: the model cannot be loaded again; the old state stays.
     fn rebuild(&mut self) -> Result<(), Error>;
 }

@@ -42,6 +42,10 @@ impl Executor for LocalExecutor {
         }
     }
 
+    fn is_parallel(&self) -> bool {
+        matches!(self.loaded.model, Model::Candle(_))
+    }
+
     fn rebuild(&mut self) -> Result<(), Error> {
         self.loaded = load_on_cpu(&self.files, &self.config)?;
         Ok(())

@@ -83,7 +83,9 @@ impl DeviceThread {
 
 fn serve(mut executor: Box<dyn Executor>, cores: &Cores, inbox: &mpsc::Receiver<Work>) {
     while let Ok(Work { parts, done }) = inbox.recv() {
-        let outcome = cores.install(|| guarded(&mut *executor, &parts));
+        let parallel = executor.is_parallel();
+        let mut run = || guarded(&mut *executor, &parts);
+        let outcome = if parallel { cores.install(run) } else { run() };
         if done.send((parts, outcome)).is_err() {
             error!("a batch ended after its worker had gone");
         }

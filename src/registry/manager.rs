@@ -25,8 +25,17 @@ use crate::types::{Error, ModelName, Reason, Version};
 /// A batch that takes longer than this must not run on the network's threads.
 const INLINE_MAX: Duration = Duration::from_micros(500);
 
+/// Where a task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// With the network's tasks.
+    Network,
+    /// Apart from them, so that it goes on when they are overloaded.
+    Apart,
+}
+
 /// Starts a task under a name.
-pub type Spawn = Arc<dyn Fn(String, Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+pub type Spawn = Arc<dyn Fn(Place, String, Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
 /// The models of a server.
 pub struct Registry {
@@ -157,7 +166,7 @@ impl Registry {
             deployment.worker.queue().learn(*rows, *took, Instant::now());
         }
         let warm_up_took = begun.elapsed().saturating_sub(load_took);
-        (self.spawn)(format!("batch-{name}-{version}"), Box::pin(Arc::clone(&deployment.worker).work()));
+        self.start(&deployment);
         deployment.instruments.set_ready(true);
         self.monitor.model_loaded(name.as_str(), Some(version), LoadResult::Success, load_took, warm_up_took);
         self.table.advance(name, version, Event::Warmed, Some(deployment));
@@ -184,6 +193,14 @@ impl Registry {
         Arc::new(Deployment { name, version, about, config, worker, tenant, instruments })
     }
 
+    /// Starts the task that runs the deployment's batches. A device of its own is kept busy from apart: where requests
+    /// come faster than they can be refused, the network's threads have other things to do.
+    fn start(&self, deployment: &Deployment) {
+        let Deployment { name, version, worker, .. } = deployment;
+        let place = if worker.is_inline() { Place::Network } else { Place::Apart };
+        (self.spawn)(place, format!("batch-{name}-{version}"), Box::pin(Arc::clone(worker).work()));
+    }
+
     /// Serves what `device` computes, without files or warm-up.
     #[cfg(test)]
     pub(crate) fn deploy(&self, name: &ModelName, about: About, config: &ModelConfig, device: Device) {
@@ -191,7 +208,7 @@ impl Registry {
         self.table.enter(name, version);
         self.table.advance(name, version, Event::Loaded, None);
         let deployment = self.deployment(name, version, about, config, device);
-        (self.spawn)(name.to_string(), Box::pin(Arc::clone(&deployment.worker).work()));
+        self.start(&deployment);
         self.table.advance(name, version, Event::Warmed, Some(deployment));
         self.settled.store(true, Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ mod warm_up;
 pub use deployment::Deployment;
 pub use directory::Directory;
 pub use lifecycle::State;
-pub use manager::{Registry, Spawn};
+pub use manager::{Place, Registry, Spawn};
 pub use shipped::{Shipped, shipped_file};
 pub use source::{Found, Listing, RegistrySource};
 pub use table::{ModelEntry, Table, VersionEntry};

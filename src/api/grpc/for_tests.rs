@@ -14,7 +14,7 @@ use crate::serve::Pipeline;
 pub(super) fn pipeline(requests_max: usize, bytes_max: usize) -> Arc<Pipeline> {
     let monitor = Monitor::new(Settings { page_age_max: Duration::ZERO, ..Settings::default() });
     let cores = Cores::new(1).expect("a pool");
-    let registry = Registry::new(Arc::clone(&monitor), cores, Arc::new(|_, _| {}));
+    let registry = Registry::new(Arc::clone(&monitor), cores, Arc::new(|_, _, _| {}));
     let admission = Admission::new(Limits { requests_max, bytes_max }, Memory::new(usize::MAX));
     Pipeline::new(registry, monitor, admission, Duration::from_mins(1))
 }

@@ -74,6 +74,9 @@ pub(in crate::cli) struct Flags {
         help_heading = "Load"
     )]
     pub(super) in_flight_max: NonZeroUsize,
+    /// Closed loop: after a refusal, wait for as long as the server asks (`grpc-retry-pushback-ms`) before asking again.
+    #[arg(long, conflicts_with = "rate", help_heading = "Load")]
+    pub(super) heed_pushback: bool,
     /// Connections to spread the calls over.
     #[arg(long, value_name = "N", value_parser = count, default_value = "1", help_heading = "Load")]
     pub(super) connections: NonZeroUsize,

@@ -114,6 +114,7 @@ fn plan(flags: &Flags) -> Plan {
         deadline: flags.deadline,
         spread: flags.arrivals,
         in_flight_max: flags.in_flight_max,
+        heeds_pushback: flags.heed_pushback,
         seed: flags.seed,
     }
 }
@@ -137,6 +138,7 @@ fn setup(flags: &Flags, requests: &Requests) -> Setup {
         priority: flags.priority.map(std::num::NonZeroU64::get),
         ids: flags.ids,
         gzip: flags.gzip,
+        heed_pushback: flags.heed_pushback,
         arrivals: (!flags.rate.is_empty()).then(|| flags.arrivals.name()),
         seed: flags.seed,
     }

@@ -1,6 +1,7 @@
 //! How a call ended, in gRPC's words.
 
 use std::error::Error;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 
@@ -8,6 +9,9 @@ use crate::types::printable;
 
 /// Trailer in which Sconce says why it refused a request.
 const REASON: &str = "sconce-reason";
+
+/// Trailer by which a server asks for a pause, in milliseconds (gRPC's retry design, A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Name under which an answer with another request's id is counted; no status of gRPC.
 const WRONG_ID: &str = "WRONG_ID";
@@ -35,6 +39,8 @@ pub(super) struct Failure {
     /// The server's own reason, where it tells one.
     pub(super) reason: Option<String>,
     pub(super) message: String,
+    /// How long the server asks its client to wait before another try.
+    pub(super) pushback: Option<Duration>,
 }
 
 impl Outcome {
@@ -42,19 +48,26 @@ impl Outcome {
     pub(super) fn of(status: &Status) -> Self {
         let reason = status.metadata().get(REASON).and_then(|reason| reason.to_str().ok());
         let reason = reason.map(|reason| printable(reason, MESSAGE_CHARS_MAX));
-        Self::Failed(Failure { code: code_name(status.code()), reason, message: message(status) })
+        let pushback = status.metadata().get(PUSHBACK).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        let (code, pushback) = (code_name(status.code()), pushback.map(Duration::from_millis));
+        Self::Failed(Failure { code, reason, message: message(status), pushback })
+    }
+
+    /// How long the server asks its client to wait before another try.
+    pub(super) fn pushback(&self) -> Option<Duration> {
+        if let Self::Failed(failure) = self { failure.pushback } else { None }
     }
 
     /// The client's own clock ran out.
     pub(super) fn expired() -> Self {
         let message = "the client waited until the deadline".to_owned();
-        Self::Failed(Failure { code: code_name(Code::DeadlineExceeded), reason: None, message })
+        Self::Failed(Failure { code: code_name(Code::DeadlineExceeded), reason: None, message, pushback: None })
     }
 
     /// The answer carries another id.
     pub(super) fn wrong_id(sent: &str, got: &str) -> Self {
         let message = printable(&format!("expected an answer with the id {sent}, got {got}"), MESSAGE_CHARS_MAX);
-        Self::Failed(Failure { code: WRONG_ID, reason: None, message })
+        Self::Failed(Failure { code: WRONG_ID, reason: None, message, pushback: None })
     }
 }
 
@@ -114,6 +127,8 @@ mod tests {
     fn a_reason_is_read_from_the_trailers() {
         let mut status = Status::resource_exhausted("queue full");
         status.metadata_mut().insert("sconce-reason", "queue_full".parse().expect("text"));
+        status.metadata_mut().insert("grpc-retry-pushback-ms", "250".parse().expect("text"));
+        assert_eq!(Outcome::of(&status).pushback(), Some(std::time::Duration::from_millis(250)));
         let Outcome::Failed(failure) = Outcome::of(&status) else { panic!("a failure") };
         assert_eq!((failure.code, failure.reason.as_deref()), ("RESOURCE_EXHAUSTED", Some("queue_full")));
         assert_eq!(failure.message, "queue full");

@@ -47,6 +47,8 @@ pub(super) struct Setup {
     pub(super) priority: Option<u64>,
     pub(super) ids: bool,
     pub(super) gzip: bool,
+    /// Does a caller wait after a refusal for as long as the server asks?
+    pub(super) heed_pushback: bool,
     /// Of an open loop: `constant` or `poisson`.
     pub(super) arrivals: Option<&'static str>,
     pub(super) seed: u64,

@@ -37,6 +37,7 @@ pub(super) struct Plan {
     pub(super) deadline: Option<Duration>,
     pub(super) spread: Spread,
     pub(super) in_flight_max: NonZeroUsize,
+    pub(super) heeds_pushback: bool,
     pub(super) seed: u64,
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn run<A: Ask>(
     let tally = Arc::new(Tally::new(window, plan.deadline));
     let arrivals = |rate| Arrivals::new(plan.spread, rate, plan.seed);
     let running = match load {
-        Load::Callers(callers) => closed::start(clients, callers, &tally),
+        Load::Callers(callers) => closed::start(clients, callers, plan.heeds_pushback, &tally),
         Load::Rate(rate) => open::start(clients, arrivals(rate), plan.in_flight_max, &tally, begun)?,
     };
     watch(load, &tally, running, stop).await;

@@ -151,7 +151,7 @@ impl Tally {
     }
 
     fn count_failure(&self, failure: Failure) {
-        let Failure { code, reason, message } = failure;
+        let Failure { code, reason, message, .. } = failure;
         let mut errors = self.errors.lock();
         errors.entry((code, reason)).or_insert(Failures { count: 0, message }).count += 1;
     }

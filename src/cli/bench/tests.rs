@@ -75,6 +75,7 @@ fn plan(in_flight_max: usize) -> Plan {
         deadline: None,
         spread: Spread::Constant,
         in_flight_max: NonZeroUsize::new(in_flight_max).expect("some"),
+        heeds_pushback: false,
         seed: 1,
     }
 }
@@ -102,6 +103,7 @@ fn report(steps: Vec<Step>) -> Report {
         priority: None,
         ids: false,
         gzip: false,
+        heed_pushback: false,
         arrivals: None,
         seed: 1,
     };

@@ -49,7 +49,7 @@ impl World {
         let monitor = Monitor::new(Settings { window: Duration::from_mins(10), ..Settings::default() });
         let workers: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let set = Arc::clone(&workers);
-        let spawn: Spawn = Arc::new(move |_, task| drop(set.lock().spawn(task)));
+        let spawn: Spawn = Arc::new(move |_, _, task| drop(set.lock().spawn(task)));
         let registry = Registry::new(Arc::clone(&monitor), CORES.clone(), spawn);
         let book = Arc::<Book>::default();
         for (model, name) in MODELS.iter().enumerate() {
