@@ -11,14 +11,21 @@ DTYPES = (
 )
 
 
-def write_identity(repository: Path, model: str, tensors, version: int = 1, settings: str = "") -> Path:
-    """A model that gives back what it gets. `tensors`: (dtype, dims of one row) each; INPUT0 becomes OUTPUT0, …"""
+def write_identity(
+    repository: Path, model: str, tensors, version: int = 1, settings: str = "", batch_time: str = ""
+) -> Path:
+    """A model that gives back what it gets. `tensors`: (dtype, dims of one row) each; INPUT0 becomes OUTPUT0, …
+
+    `batch_time`: how long each batch takes, without work for a processor.
+    """
     folder = repository / model / str(version)
     folder.mkdir(parents=True)
     tables = [
         f'[[tensor]]\ninput = "INPUT{i}"\noutput = "OUTPUT{i}"\ndtype = "{dtype}"\ndims = {list(dims)}\n'
         for i, (dtype, dims) in enumerate(tensors)
     ]
+    if batch_time:
+        tables.insert(0, f'batch_time = "{batch_time}"\n')
     (folder / "identity.toml").write_text("\n".join(tables))
     if settings:
         (repository / model / "model.toml").write_text(settings)
