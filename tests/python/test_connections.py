@@ -14,7 +14,7 @@ from h2.settings import SettingCodes
 from raw_grpc import INFER, Connection
 from repositories import write_identity
 from sconce_server import SconceServer
-from triton_calls import raw_request
+from triton_calls import identity_request
 from tritonclient.grpc import service_pb2_grpc
 from waiting import wait_for
 
@@ -36,11 +36,7 @@ def models(tmp_path_factory):
     return repository
 
 
-def request(model: str, count: int = 4):
-    return raw_request(model, ("INPUT0", "FP32", [1, count], bytes(4 * count)))
-
-
-QUICK, SLOW = request("quick").SerializeToString(), request("slow").SerializeToString()
+QUICK, SLOW = identity_request("quick").SerializeToString(), identity_request("slow").SerializeToString()
 
 
 def connect(address: str) -> socket.socket:
@@ -233,9 +229,9 @@ def test_a_client_that_pauses_longer_loses_no_call(dozing):
     with grpc.insecure_channel(dozing.grpc) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         for pause in (0.95, 1.0, 1.05):
-            stub.ModelInfer(request("quick"), timeout=5)
+            stub.ModelInfer(identity_request("quick"), timeout=5)
             time.sleep(pause)
-        stub.ModelInfer(request("quick"), timeout=5)
+        stub.ModelInfer(identity_request("quick"), timeout=5)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +252,7 @@ def test_no_call_is_lost_by_age(ageing):
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             calls, end = 0, time.monotonic() + ages
             while time.monotonic() < end:
-                for call in [stub.ModelInfer.future(request("quick"), timeout=5) for _ in range(8)]:
+                for call in [stub.ModelInfer.future(identity_request("quick"), timeout=5) for _ in range(8)]:
                     call.result()
                     calls += 1
             return calls
@@ -328,7 +324,7 @@ def watch_health(address: str):
 def read_no_answers(address: str):
     """An answer that is larger than a client has said that it takes."""
     connection = Connection(address)
-    connection.send(INFER, request("quick", 1 << 18).SerializeToString())
+    connection.send(INFER, identity_request("quick", 1 << 18).SerializeToString())
     return connection.socket
 
 
