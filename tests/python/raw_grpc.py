@@ -4,6 +4,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 import h2.config
 import h2.connection
@@ -36,7 +37,7 @@ class Answer:
 
     @property
     def message(self) -> str:
-        return self.trailers.get("grpc-message", self.headers.get("grpc-message", ""))
+        return unquote(self.trailers.get("grpc-message", self.headers.get("grpc-message", "")))
 
     @property
     def reason(self) -> str | None:

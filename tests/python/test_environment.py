@@ -1,18 +1,15 @@
 """Faults of what the server stands on: no descriptors, a log that nobody reads, a full disk, a process that was frozen."""
 
 import fcntl
-import itertools
 import os
-import resource
-import signal
 import socket
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import pytest
 from exposition import read_total, samples, scrape, total
+from processes import frozen, processor_seconds, without_descriptors
 from raw_grpc import INFER, Connection
 from repositories import write_identity
 from sconce_server import SconceServer
@@ -60,25 +57,6 @@ def seconds_to_stop(server) -> float:
 
 
 # No descriptors.
-
-
-@contextmanager
-def without_descriptors(pid: int):
-    """The process can open nothing more; afterwards it can again."""
-    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    lowest_free = next(number for number in itertools.count() if number not in used)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-
-
-def processor_seconds(pid: int) -> float:
-    """What the process has used of processors, in itself and in the system's name."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_without_descriptors_it_rests_and_serves_those_who_are_there(models):
@@ -146,16 +124,6 @@ def test_a_log_that_nobody_reads_costs_no_speed(models):
 
 
 # A frozen process.
-
-
-@contextmanager
-def frozen(pid: int):
-    os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_nothing_late_is_begun_after_a_freeze(models):

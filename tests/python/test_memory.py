@@ -1,12 +1,11 @@
 """Memory that runs out, in two steps: connections are told to go, then requests are refused."""
 
-import re
 import urllib.request
-from pathlib import Path
 
 import pytest
 from exposition import read_total
 from h2.errors import ErrorCodes
+from processes import resident_bytes
 from raw_grpc import INFER, Connection, prefixed
 from repositories import write_identity
 from sconce_server import SconceServer
@@ -20,6 +19,8 @@ DRAIN_AT, REFUSE_AT = 0.92, 0.95
 # Small against what lies between the two steps.
 LARGE = prefixed(identity_request("quick", MIB // 2).SerializeToString())
 QUICK = identity_request("quick").SerializeToString()
+# In which the server gives back memory that nobody needs any more.
+BACK_SECONDS = 3
 NORMAL, DRAINING, REFUSING = 0, 1, 2
 LIVE, READY = (f"/inference.GRPCInferenceService/Server{what}" for what in ("Live", "Ready"))
 
@@ -47,18 +48,15 @@ class Hoard:
             connection = Connection(self.server.grpc)
             connection.write(connection.begin(INFER), LARGE[:-1])
             connection.ping()
-            assert not connection.ended, connection.answers
             self.connections.append(connection)
+            if connection.ended:
+                # Refused: the server has come to the last step.
+                return
 
     def let_go(self) -> None:
         for connection in self.connections:
             connection.socket.close()
         self.connections.clear()
-
-
-def resident_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024
 
 
 def wait_for_pressure(server, pressure: int) -> None:
@@ -82,21 +80,21 @@ def test_memory_that_runs_out(server):
         late.ping()
         assert late.goaway is None
 
-        hoard.grow_to(REFUSE_AT + 0.002)
-        wait_for_pressure(server, REFUSING)
+    hoard.grow_to(REFUSE_AT + 0.002)
+    wait_for_pressure(server, REFUSING)
+    with Connection(server.grpc) as late:
         refused = late.call(INFER, QUICK)
         assert (refused.status, refused.reason) == (EXHAUSTED, "memory")
         assert refused.pushback > 0
         assert str(LIMIT) in refused.message
-        assert late.goaway is None
         # Who only looks is not refused.
         assert late.call(LIVE, b"").status == late.call(READY, b"").status == OK
         assert urllib.request.urlopen(f"http://{server.metrics}/health/live", timeout=10).status == 200
-        wait_for(lambda: read_total(server.metrics, "sconce_requests_total", reason="memory") == 1)
+        wait_for(lambda: read_total(server.metrics, "sconce_requests_total", reason="memory") >= 1)
 
         hoard.let_go()
-        wait_for_pressure(server, NORMAL)
-        assert late.call(INFER, QUICK).status == OK
+        wait_for(lambda: late.call(INFER, QUICK).status == OK, BACK_SECONDS)
+    wait_for_pressure(server, NORMAL)
     wait_for(lambda: read_total(server.metrics, "sconce_in_flight_request_bytes") == 0)
 
 
