@@ -29,10 +29,10 @@ class SconceServer:
     """`sconce serve` on free ports of 127.0.0.1, as a context manager.
 
     models_dirs: one model repository, or several. extra_args go to `sconce serve` as they are. After entering, `grpc`
-    and `metrics` are "127.0.0.1:PORT", `process` is the server's and `log()` is what it has logged, unless `stderr` names
-    a file or descriptor that takes the log instead. Leaving stops the server and fails unless it exits with 0; how a
-    server ends that the test has stopped or waited for is left to the test. An error inside the `with` block is passed
-    on, with the end of the log added.
+    and `metrics` are "127.0.0.1:PORT", `process` is the server's and `log()` is what it has logged, unless `stderr`
+    names a file or descriptor that takes the log instead. Leaving stops the server and fails unless it exits with 0; how
+    a server ends that the test has stopped or waited for is left to the test. An error inside the `with` block is
+    passed on, with the end of the log added.
     """
 
     def __init__(

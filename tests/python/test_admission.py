@@ -1,4 +1,4 @@
-"""Who is let in when there is not room for all: limits, shares, deadlines that cannot be met, and what a refusal costs."""
+"""Who is let in where not all can be: limits, shares, deadlines that cannot be met, and what a refusal costs."""
 
 import gzip
 import socket
@@ -164,30 +164,43 @@ def test_inflated_bytes_count(narrow, encoding, compress):
 # Requests, and shares of them.
 
 
+def send_in_turn(connection: Connection, model: str, count: int) -> list[int]:
+    """Sends requests one after the other: those that arrive together are judged as if all were there already."""
+    streams = []
+    for _ in range(count):
+        streams.append(connection.send(INFER, message(model)))
+        connection.call(LIVE, b"")
+    return streams
+
+
+def refused_of(connection: Connection, streams: list[int]) -> list:
+    """The answers that have come to these, which are all refusals: none can have been served yet."""
+    return [connection.answers[stream] for stream in streams if stream in connection.ended]
+
+
 def test_shares_of_clients_and_models(models):
-    """One client gets most of 20 requests but not all, and so does one model: the rest is for others."""
+    """One client gets most of 20 requests but not all, and so does one model: the last is for others."""
     with (
         SconceServer(models, "--limits-in-flight-requests-max", "20") as server,
         Connection(server.grpc, source=ONE) as one,
         Connection(server.grpc, source=OTHER) as other,
+        Connection(server.grpc, source=THIRD) as third,
     ):
-        flood = []
-        for _ in range(24):
-            flood.append(one.send(INFER, message("halting")))
-            # One after the other: those that arrive together are judged as if all of them were there already.
-            other.call(LIVE, b"")
-        one.read_until(lambda: len(one.ended) > 24 - 20)
-        refused = [one.answers[stream] for stream in flood if stream in one.ended]
-        for answer in refused:
+        greedy = send_in_turn(one, "halting", 24)
+        refused = refused_of(one, greedy)
+        assert 14 <= len(greedy) - len(refused) <= 18
+        for answer in [*refused, one.call(INFER, QUICK)]:
             assert_refused(answer, "client_share", ONE)
-        assert 14 <= len(flood) - len(refused) <= 18
 
-        assert_refused(one.call(INFER, QUICK), "client_share", ONE)
-        assert other.call(INFER, QUICK).status == OK
-        assert_refused(other.call(INFER, message("halting")), "model_share", "share")
-        assert other.call(INFER, QUICK).status == OK
+        crowding = send_in_turn(other, "halting", 6)
+        crowded = refused_of(other, crowding)
+        assert crowded
+        for answer in crowded:
+            assert_refused(answer, "model_share", "share")
+        assert third.call(INFER, QUICK).status == OK
 
-        assert [one.wait(stream).status for stream in flood].count(OK) == len(flood) - len(refused)
+        served = [connection.wait(stream) for connection, sent in ((one, greedy), (other, crowding)) for stream in sent]
+        assert [answer.status for answer in served].count(OK) == len(served) - len(refused) - len(crowded)
         assert other.call(INFER, message("halting")).status == OK
 
 

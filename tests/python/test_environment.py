@@ -1,4 +1,4 @@
-"""Faults of what the server stands on: no descriptors, a log that nobody reads, a full disk, a process that was frozen."""
+"""Faults of what the server stands on: no descriptors, a log that nobody reads, a full disk, a freeze."""
 
 import fcntl
 import os
