@@ -25,3 +25,8 @@ def total(series: dict, name: str, **labels: str) -> float:
     """The sum of the series of this name that carry these labels."""
     wanted = set(labels.items())
     return sum(value for (own, pairs), value in series.items() if own == name and wanted <= pairs)
+
+
+def read_total(address: str, name: str, **labels: str) -> float:
+    """What `total` gives of the page as it is now; the server renders it at most once a second."""
+    return total(samples(scrape(address)), name, **labels)

@@ -4,6 +4,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 import h2.config
 import h2.connection
@@ -36,12 +37,28 @@ class Answer:
 
     @property
     def message(self) -> str:
-        return self.trailers.get("grpc-message", self.headers.get("grpc-message", ""))
+        return unquote(self.trailers.get("grpc-message", self.headers.get("grpc-message", "")))
 
     @property
     def reason(self) -> str | None:
         """The label under which the server counts a refusal."""
         return self.trailers.get("sconce-reason", self.headers.get("sconce-reason"))
+
+    @property
+    def pushback(self) -> int | None:
+        """Milliseconds after which the server says that trying again is worth while."""
+        text = self.trailers.get("grpc-retry-pushback-ms", self.headers.get("grpc-retry-pushback-ms"))
+        return None if text is None else int(text)
+
+
+class Http(h2.connection.H2Connection):
+    """h2 takes a GOAWAY for the end of everything; it is the end of new calls, and those in flight are answered."""
+
+    def _receive_goaway_frame(self, frame):
+        state = self.state_machine.state
+        answered = super()._receive_goaway_frame(frame)
+        self.state_machine.state = state
+        return answered
 
 
 class Connection:
@@ -53,12 +70,14 @@ class Connection:
         self.socket = socket.create_connection((host, int(port)), seconds_max, (source, 0))
         # As gRPC's clients do: a small frame does not wait until the one before it is acknowledged.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.http = Http(h2.config.H2Configuration(header_encoding="utf-8"))
         self.http.initiate_connection()
         self.answers: dict[int, Answer] = {}
         self.began: dict[int, float] = {}
         self.ended: set[int] = set()
-        self.goaway = False
+        # Error code of the server's GOAWAY.
+        self.goaway: int | None = None
+        self.pongs: set[bytes] = set()
         self._flush()
 
     def __enter__(self):
@@ -73,6 +92,12 @@ class Connection:
 
     def send_body(self, path: str, body: bytes, **headers: str) -> int:
         """Sends a call whose body is these bytes, which need not be what gRPC prescribes."""
+        stream = self.begin(path, **headers)
+        self.write(stream, body, ends=True)
+        return stream
+
+    def begin(self, path: str, **headers: str) -> int:
+        """The head of a call, which goes out with the first part of its body; gives its stream."""
         stream = self.http.get_next_available_stream_id()
         fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", self.authority),
@@ -81,18 +106,22 @@ class Connection:
         fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
         self.http.send_headers(stream, fields)
         self.answers[stream], self.began[stream] = Answer(), time.monotonic()
-        while body and stream not in self.ended:
-            room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, len(body))
+        return stream
+
+    def write(self, stream: int, part: bytes, ends: bool = False) -> None:
+        """Sends a part of a call's body, as far as the server still wants it."""
+        rest = memoryview(part)
+        while rest and stream not in self.ended:
+            room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, len(rest))
             if room == 0:
                 self._flush()
                 self._receive()
                 continue
-            self.http.send_data(stream, body[:room])
-            body = body[room:]
-        if stream not in self.ended:
+            self.http.send_data(stream, rest[:room])
+            rest = rest[room:]
+        if ends and stream not in self.ended:
             self.http.end_stream(stream)
         self._flush()
-        return stream
 
     def cancel(self, stream: int) -> None:
         """Resets a stream, as a client does that no longer wants the answer."""
@@ -101,12 +130,23 @@ class Connection:
 
     def wait(self, stream: int) -> Answer:
         """The whole answer on a stream."""
-        while stream not in self.ended:
-            self._receive()
+        self.read_until(lambda: stream in self.ended)
         return self.answers[stream]
+
+    def read_until(self, condition) -> None:
+        """Reads what the server sends until the condition holds."""
+        while not condition():
+            self._receive()
 
     def call(self, path: str, message: bytes, **headers: str) -> Answer:
         return self.wait(self.send(path, message, **headers))
+
+    def ping(self) -> None:
+        """Asks whether the server is there, and waits until it says so."""
+        asked = struct.pack(">d", time.monotonic())
+        self.http.ping(asked)
+        self._flush()
+        self.read_until(lambda: asked in self.pongs)
 
     def _flush(self) -> None:
         self.socket.sendall(self.http.data_to_send())
@@ -121,7 +161,9 @@ class Connection:
 
     def _take(self, event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = True
+            self.goaway = event.error_code
+        elif isinstance(event, h2.events.PingAckReceived):
+            self.pongs.add(event.ping_data)
         stream = getattr(event, "stream_id", None)
         answer = self.answers.get(stream)
         if answer is None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 READY = re.compile(r"^sconce is ready: grpc=(?P<grpc>\S+) metrics=(?P<metrics>\S+)\s*$")
 LOG_LINES_SHOWN = 60
@@ -28,9 +29,10 @@ class SconceServer:
     """`sconce serve` on free ports of 127.0.0.1, as a context manager.
 
     models_dirs: one model repository, or several. extra_args go to `sconce serve` as they are. After entering, `grpc`
-    and `metrics` are "127.0.0.1:PORT", `process` is the server's and `log()` is what it has logged. Leaving stops the
-    server and fails unless it exits with 0; how a server ends that the test has stopped or waited for is left to the
-    test. An error inside the `with` block is passed on, with the end of the log added.
+    and `metrics` are "127.0.0.1:PORT", `process` is the server's and `log()` is what it has logged, unless `stderr`
+    names a file or descriptor that takes the log instead. Leaving stops the server and fails unless it exits with 0; how
+    a server ends that the test has stopped or waited for is left to the test. An error inside the `with` block is
+    passed on, with the end of the log added.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class SconceServer:
         env: dict[str, str] | None = None,
         ready_seconds: float = 60.0,
         stop_seconds: float = 30.0,
+        stderr: int | IO | None = None,
     ):
         if isinstance(models_dirs, (str, Path)):
             models_dirs = [models_dirs]
@@ -54,6 +57,7 @@ class SconceServer:
         self.env = {name: value for name, value in os.environ.items() if name != "SCONCE_BIN"} | (env or {})
         self.ready_seconds = ready_seconds
         self.stop_seconds = stop_seconds
+        self.stderr = stderr
         self.grpc = ""
         self.metrics = ""
 
@@ -68,7 +72,7 @@ class SconceServer:
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._log_file,
+            stderr=self._log_file if self.stderr is None else self.stderr,
             env=self.env,
             text=True,
             errors="replace",

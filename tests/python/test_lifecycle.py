@@ -20,6 +20,7 @@ from raw_grpc import Connection
 from repositories import SLOW_SIDE, write_identity
 from sconce_server import SconceServer
 from triton_calls import infer_input
+from waiting import wait_for
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -30,14 +31,6 @@ def image():
 
 def quick():
     return [infer_input("INPUT0", np.ones((1, 4), dtype=np.float32))]
-
-
-def wait_for(condition, seconds_max: float = 10.0):
-    """Asks until the condition holds."""
-    end = time.monotonic() + seconds_max
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come to hold"
-        time.sleep(0.01)
 
 
 def is_running(server) -> bool:

@@ -29,3 +29,8 @@ def raw_request(model: str, *inputs, **fields) -> service_pb2.ModelInferRequest:
         if raw is not None:
             request.raw_input_contents.append(raw)
     return request
+
+
+def identity_request(model: str, count: int = 4, **fields) -> service_pb2.ModelInferRequest:
+    """A request of one row of `count` zeros, to a model of one FP32 tensor."""
+    return raw_request(model, ("INPUT0", "FP32", [1, count], bytes(4 * count)), **fields)
