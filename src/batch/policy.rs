@@ -116,7 +116,9 @@ impl<T> Policy<T> {
 
     /// May these rows wait as well?
     pub(super) fn admit(&self, ask: &Ask, now: Instant) -> Result<(), Refusal> {
-        let (waiting, limit) = (self.rows, self.rows_limit());
+        // An empty queue takes any request that a queue may hold.
+        let limit = if self.rows == 0 { self.limits.queue_rows_max } else { self.adaptive.limit() };
+        let waiting = self.rows;
         let free = limit.saturating_sub(waiting);
         if ask.rows > free {
             let full = waiting.saturating_add(ask.rows) > self.limits.queue_rows_max;
@@ -135,9 +137,9 @@ impl<T> Policy<T> {
         if late && !self.is_due_for_a_test(now) { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
     }
 
-    /// Rows that may wait now. An empty queue takes any request that a queue may hold.
+    /// Rows that may wait now.
     pub(super) fn rows_limit(&self) -> usize {
-        if self.rows == 0 { self.limits.queue_rows_max } else { self.adaptive.limit() }
+        self.adaptive.limit()
     }
 
     /// A request that had time enough was answered, or expired: in time, or late?

@@ -334,7 +334,7 @@ fn play(events: Vec<Event>, limits: &Limits) {
                     Err(Refusal::Expired) => assert!(deadline.is_some_and(|deadline| deadline <= now)),
                     Err(Refusal::Crowded { .. }) => unreachable!("nothing ended late"),
                     Err(Refusal::Share { held, free: left, alpha }) => {
-                        assert!(left == free && held + rows > alpha * free);
+                        assert!(left == free && !crate::guard::may_take(rows, held, free, alpha));
                     }
                     Err(Refusal::TooLate { wait, left }) => assert!(wait + left / 10 > left),
                 }

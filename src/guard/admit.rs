@@ -130,7 +130,7 @@ impl Admission {
     ///
     /// Errors: [`Reason::Memory`], [`Reason::InFlight`], [`Reason::ClientShare`], each naming its limit.
     pub fn enter(self: &Arc<Self>, client: &Arc<Client>) -> Result<Hold, Error> {
-        self.memory.admit()?;
+        self.memory.admit(self.bytes.used(), self.bytes.max())?;
         let max = self.requests.max();
         let free = self.requests.take(1).map_err(|used| {
             let detail = format!("{used} requests are in flight, the limit is {max}");
@@ -178,9 +178,10 @@ impl Hold {
 
     /// Takes room for `amount` more bytes, before they are read.
     ///
-    /// Errors: [`Reason::InFlight`], [`Reason::ClientShare`]; nothing was taken then.
+    /// Errors: [`Reason::Memory`], [`Reason::InFlight`], [`Reason::ClientShare`]; nothing was taken then.
     pub fn grow(&self, amount: usize) -> Result<(), Error> {
         let bytes = &self.admission.bytes;
+        self.admission.memory.admit(bytes.used().saturating_add(amount), bytes.max())?;
         let free = bytes.take(amount).map_err(|used| {
             let max = bytes.max();
             let detail = format!("{used} bytes are in flight, {amount} more exceed the limit of {max}");

@@ -13,6 +13,8 @@ const DRAIN_AT: usize = 92;
 const REFUSE_AT: usize = 95;
 /// Hundredths below a step that have to be free again before it is taken back.
 const SLACK: usize = 2;
+/// While requests are refused, those in flight may hold one part in so many of what they may hold else.
+const SPARED_ONE_IN: usize = 16;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How short memory is.
@@ -22,7 +24,7 @@ pub enum Pressure {
     Normal,
     /// Connections are told to go elsewhere.
     Draining,
-    /// Requests are refused as well.
+    /// Requests are refused as well, save for those that need next to nothing.
     Refusing,
 }
 
@@ -62,9 +64,13 @@ impl Memory {
         }
     }
 
-    /// Is there memory for one more request? Errors: [`Reason::Memory`].
-    pub(super) fn admit(&self) -> Result<(), Error> {
-        if self.pressure() < Pressure::Refusing {
+    /// Is there memory for requests that then hold `held` of at most `held_max` bytes?
+    ///
+    /// While memory is nearly used up they may hold a sixteenth. That much is found in what earlier requests have given
+    /// back: the allocator keeps it, and the system counts it as used, until it is asked for again. Errors:
+    /// [`Reason::Memory`].
+    pub(super) fn admit(&self, held: usize, held_max: usize) -> Result<(), Error> {
+        if self.pressure() < Pressure::Refusing || held <= held_max / SPARED_ONE_IN {
             return Ok(());
         }
         let (resident, limit) = (self.resident.load(Relaxed), self.limit);
@@ -98,10 +104,11 @@ mod tests {
         let steps = [(919, 0), (920, 1), (949, 1), (950, 2), (935, 2), (929, 1), (901, 1), (899, 0), (999, 2), (0, 0)];
         for (resident, expected) in steps {
             assert_eq!(memory.observe(resident) as u8, expected, "{resident} bytes");
-            assert_eq!(memory.admit().is_err(), expected == 2);
+            assert_eq!(memory.admit(17, 160).is_err(), expected == 2);
         }
         assert_eq!(memory.observe(980), Pressure::Refusing);
-        let refused = memory.admit().expect_err("no memory");
+        memory.admit(10, 160).expect("what the allocator keeps");
+        let refused = memory.admit(11, 160).expect_err("no memory");
         assert_eq!(refused.reason(), Reason::Memory);
         assert!(refused.detail().contains("980 bytes") && refused.detail().contains("limit of 1000"), "{refused}");
         assert!(refused.pushback().is_some());

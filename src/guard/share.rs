@@ -19,9 +19,13 @@ pub fn alpha(level: usize, levels: usize) -> usize {
     ALPHA_MIN * (ALPHA_STEP as usize).pow(u32::try_from(steps).unwrap_or(0))
 }
 
-/// May one who holds `held` take `amount` more, of which `free` are left?
+/// May one who holds `held` take `amount` more, where `free` are left? What counts is what is free before the last unit
+/// of it is taken: one at a time a short queue can be filled, and at once nobody takes most of a limit.
+///
+/// Who holds nothing may take whatever is free.
 pub fn may_take(amount: usize, held: usize, free: usize, alpha: usize) -> bool {
-    held.saturating_add(amount) <= alpha.saturating_mul(free)
+    let last = free.saturating_sub(amount).saturating_add(1);
+    amount <= free && (held == 0 || held.saturating_add(amount) <= alpha.saturating_mul(last))
 }
 
 /// So much of something, shared by all.
@@ -108,6 +112,13 @@ mod tests {
         // 100 in all, 81 held by one.
         assert!(!may_take(1, 81, 19, alpha(1, 2)));
         assert!(may_take(1, 81, 19, alpha(0, 2)));
+    }
+
+    #[test]
+    fn a_few_large_parts_are_not_all() {
+        let taken = |parts: usize| (0..parts).filter(|part| may_take(100, part * 100, (parts - part) * 100, 4)).count();
+        assert_eq!((taken(1), taken(2), taken(4), taken(8)), (1, 1, 3, 6));
+        assert!(may_take(100, 0, 100, 4), "who holds nothing");
     }
 
     proptest! {
