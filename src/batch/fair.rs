@@ -4,13 +4,35 @@
 //! goes first. A client alone is served in order of arrival; one that floods the queue waits behind those that do not.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Who waits, and how far each has been served.
 #[derive(Debug, Default)]
 pub(super) struct Fair {
     /// Tag of the item that was served last: virtual time.
     now: u64,
-    clients: HashMap<u64, Account>,
+    clients: HashMap<u64, Account, BuildHasherDefault<Number>>,
+}
+
+/// Hashes the server's own numbers of its clients, which nobody outside can choose.
+#[derive(Debug, Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Knuth's multiplicative hashing: the golden ratio of 2^64.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug, Default)]

@@ -123,9 +123,8 @@ async fn ask_model(deployment: &Arc<Deployment>, job: Job, until: Instant, entry
 
 /// A message may name its model twice, and the last counts; but it was let in under the first.
 fn is_still_for(deployment: &Deployment, request: &InferRequest) -> Result<(), Error> {
-    let version = request.version.parse().ok();
-    let same_version = request.version.is_empty() || version == Some(deployment.version);
-    if request.model == deployment.name.as_str() && same_version {
+    let same_version = || request.version.is_empty() || request.version.parse() == Ok(deployment.version);
+    if request.model == deployment.name.as_str() && same_version() {
         return Ok(());
     }
     let (name, version) = (&deployment.name, deployment.version);

@@ -48,7 +48,7 @@ impl<S> Door<S> {
     }
 
     /// Serves one call.
-    pub(super) fn call<B>(&mut self, mut request: Request<B>) -> Answering
+    pub(super) fn call<B>(&mut self, request: Request<B>) -> Answering
     where
         S: Service<Request<Intake<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
@@ -65,10 +65,7 @@ impl<S> Door<S> {
         let mut settings = self.settings;
         if call.begun.is_some() {
             match self.pipeline.enter(&self.client, call.arrived, deadline) {
-                Ok(entry) => {
-                    request.extensions_mut().insert(Arc::clone(&entry));
-                    call.entry = Some(entry);
-                }
+                Ok(entry) => call.entry = Some(entry),
                 Err(error) => return at_once(call.refuse(&error)),
             }
         } else {

@@ -14,7 +14,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Status};
 use tonic_prost::ProstEncoder;
 
-use super::proto::grpc_inference_service_server::GrpcInferenceService as _;
+use super::intake::Intake;
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::service::Inference;
 use super::weigh::{Outline, weigh};
@@ -28,11 +28,18 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 type Answer<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>> + Send>>;
 
 /// Serves one call, whose contents may take `bytes_max` bytes when they are decoded.
-pub(super) async fn serve<B>(inference: Arc<Inference>, bytes_max: usize, request: http::Request<B>) -> Response<Body>
+pub(super) async fn serve<B>(
+    inference: Arc<Inference>,
+    bytes_max: usize,
+    request: http::Request<Intake<B>>,
+) -> Response<Body>
 where
-    B: http_body::Body + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
+    let Some(entry) = request.body().entry().map(Arc::clone) else {
+        return Status::internal("the call did not come in by the door").into_http();
+    };
     let mut encodings = EnabledCompressionEncodings::default();
     encodings.enable(CompressionEncoding::Gzip);
     encodings.enable(CompressionEncoding::Deflate);
@@ -40,7 +47,7 @@ where
     let mut grpc = Grpc::new(Plain)
         .apply_compression_config(encodings, encodings)
         .apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
-    grpc.unary(Infer { inference, bytes_max }, request).await
+    grpc.unary(Infer { inference, entry, bytes_max }, request).await
 }
 
 /// Runs work where it holds nobody up: here if it is little, else on a thread of its own.
@@ -59,6 +66,7 @@ pub(super) async fn aside<T: Send + 'static>(
 
 struct Infer {
     inference: Arc<Inference>,
+    entry: Arc<Entry>,
     bytes_max: usize,
 }
 
@@ -67,32 +75,31 @@ impl UnaryService<Bytes> for Infer {
     type Future = Answer<ModelInferResponse>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (inference, bytes_max) = (Arc::clone(&self.inference), self.bytes_max);
+        let (inference, entry, bytes_max) = (Arc::clone(&self.inference), Arc::clone(&self.entry), self.bytes_max);
         Box::pin(async move {
-            let (metadata, extensions, message) = request.into_parts();
-            let entry = extensions.get::<Arc<Entry>>().cloned();
-            let message = decode(message, bytes_max, entry.clone()).await.map_err(|error| {
-                let status = status(&error);
-                if let Some(entry) = entry {
+            match decode(request.into_inner(), bytes_max, &entry).await {
+                Ok(message) => inference.infer(&entry, message).await,
+                Err(error) => {
+                    let status = status(&error);
                     entry.refuse(error);
+                    Err(status)
                 }
-                status
-            })?;
-            inference.model_infer(Request::from_parts(metadata, extensions, message)).await
+            }
         })
     }
 }
 
 /// Decodes a message for which there is room, that of its decoded contents included.
-async fn decode(message: Bytes, bytes_max: usize, entry: Option<Arc<Entry>>) -> Result<ModelInferRequest, Error> {
+async fn decode(message: Bytes, bytes_max: usize, entry: &Arc<Entry>) -> Result<ModelInferRequest, Error> {
     let much = Outline::of(&message)?.piecemeal > INLINE_BYTES_MAX;
+    let entry = Arc::clone(entry);
     let decode = move || {
         let weight = weigh(&message)?;
         if weight > bytes_max {
             let detail = format!("the request's contents take {weight} bytes decoded, the limit is {bytes_max}");
             return Err(Error::new(Reason::TooBig, detail));
         }
-        if let Some(entry) = entry.filter(|_| weight > 0) {
+        if weight > 0 {
             entry.grow(weight)?;
         }
         ModelInferRequest::decode(message)

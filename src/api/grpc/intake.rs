@@ -78,6 +78,11 @@ impl<B> Intake<B> {
         Self { inner, rules, state: State::Prefix([0; PREFIX], 0), arrived: Bytes::new(), stalled: None }
     }
 
+    /// The call's entry.
+    pub(super) fn entry(&self) -> Option<&Arc<Entry>> {
+        self.rules.entry.as_ref()
+    }
+
     /// A body that passes unjudged: a stream of messages, for a service that has limits of its own.
     pub(super) fn open(inner: B, settings: Settings) -> Self {
         Self { state: State::Open, ..Self::new(inner, None, settings, None) }

@@ -31,14 +31,37 @@ impl Inference {
         Self { pipeline: Arc::clone(pipeline) }
     }
 
-    async fn infer(
+    /// Answers a decoded request.
+    pub(super) async fn infer(
         &self,
         entry: &Entry,
-        request: ModelInferRequest,
+        message: ModelInferRequest,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let mut journey = entry.handle();
+        let answered = self.answer(entry, message, &mut journey).await;
+        let now = Instant::now();
+        match answered {
+            Ok(response) => {
+                let bytes = response.raw_output_contents.iter().map(bytes::Bytes::len).sum();
+                entry.answered(bytes);
+                journey.finish(Ok(bytes), now);
+                Ok(Response::new(response))
+            }
+            Err(error) => {
+                journey.finish(Err(&error), now);
+                Err(status(&error))
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        entry: &Entry,
+        message: ModelInferRequest,
         journey: &mut Journey,
     ) -> Result<ModelInferResponse, Error> {
-        let much = convert::typed_elements(&request) > INLINE_ELEMENTS_MAX;
-        let request = aside(much, move || convert::request(request)).await?;
+        let much = convert::typed_elements(&message) > INLINE_ELEMENTS_MAX;
+        let request = aside(much, move || convert::request(message)).await?;
         journey.request_bytes(request.bytes);
         let (model, id) = (request.model.clone(), request.id.clone());
         let wishes = request.wishes;
@@ -79,24 +102,8 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(convert::model_metadata(&info)))
     }
 
-    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        let Some(entry) = request.extensions().get::<Arc<Entry>>().cloned() else {
-            return Err(Status::internal("the call did not come in by the door"));
-        };
-        let mut journey = entry.handle();
-        let answered = self.infer(&entry, request.into_inner(), &mut journey).await;
-        let now = Instant::now();
-        match answered {
-            Ok(response) => {
-                let bytes = response.raw_output_contents.iter().map(bytes::Bytes::len).sum();
-                entry.answered(bytes);
-                journey.finish(Ok(bytes), now);
-                Ok(Response::new(response))
-            }
-            Err(error) => {
-                journey.finish(Err(&error), now);
-                Err(status(&error))
-            }
-        }
+    /// Not by this way: `infer` serves the call from its bytes, and the router knows.
+    async fn model_infer(&self, _: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+        Err(Status::internal("the call did not come in by the door"))
     }
 }
