@@ -1,4 +1,24 @@
 //! Tells code from comments and quotations, well enough to look for names in it.
+#![allow(dead_code, reason = "each test of the source uses a part")]
+
+/// The strings of a source, each with where it begins.
+pub(crate) fn strings(text: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(first) = text[at..].chars().next() {
+        let (rest, before) = (&text[at..], &text[..at]);
+        if let Some(skip) = comment(rest).or_else(|| character(rest)) {
+            at += skip;
+        } else if let Some(length) = string(rest, before) {
+            let token = &rest[..length];
+            let (open, close) = (token.find('"').map_or(0, |open| open + 1), token.rfind('"').unwrap_or(length));
+            found.push((at, token.get(open..close).unwrap_or_default()));
+            at += length;
+        } else {
+            at += first.len_utf8();
+        }
+    }
+    found
+}
 
 /// The code without comments, strings and characters, on the same lines.
 pub(crate) fn code_only(text: &str) -> String {

@@ -1,0 +1,130 @@
+//! Every error text that a person or a client can read is quoted by some test.
+//!
+//! Finds the texts in the source, and looks for the longest part between their placeholders in the text of all tests, Rust
+//! and Python. What no test can bring about is listed here, with the reason.
+
+#[path = "tidy/code.rs"]
+mod code;
+
+use std::path::Path;
+use std::{fs, io};
+
+use code::strings;
+
+/// What makes an error of the text that follows it.
+const MAKERS: [&str; 9] = [
+    "Error::new(",
+    "Error::invalid(",
+    "LoadError::new(",
+    ".problem(",
+    ".conflict(",
+    "bail!(",
+    "anyhow!(",
+    "ensure!(",
+    "context(",
+];
+/// How far before a text its maker stands: a line or two.
+const REACH: usize = 160;
+/// Words of a text at least; fewer are names.
+const WORDS_MIN: usize = 3;
+
+/// Texts that no test can bring about: defects of our own, or of the machine.
+const UNREACHABLE: &[&str] = &[];
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<(String, String)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files(&path, extension, found)?;
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push((path.display().to_string(), fs::read_to_string(&path)?));
+        }
+    }
+    Ok(())
+}
+
+/// The source, and the tests in it.
+fn parted(path: &str, text: String) -> (String, String) {
+    if path.ends_with("tests.rs") || path.contains("/tests/") {
+        return (String::new(), text);
+    }
+    match text.find("#[cfg(test)]\nmod tests {") {
+        Some(at) => (text[..at].to_owned(), text[at..].to_owned()),
+        None => (text, String::new()),
+    }
+}
+
+/// The longest part of a text between its placeholders and quotation marks.
+fn longest_part(text: &str) -> &str {
+    let parts = text.split(['{', '}', '"', '`']).enumerate();
+    // A placeholder is between braces: every other part, as far as braces go; its names are short.
+    parts.map(|(_, part)| part.trim()).max_by_key(|part| part.len()).unwrap_or_default()
+}
+
+#[test]
+fn every_error_text_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut source, mut rust, mut python) = (Vec::new(), Vec::new(), Vec::new());
+    files(&root.join("src"), "rs", &mut source).expect("the source");
+    files(&root.join("tests"), "rs", &mut rust).expect("the tests");
+    files(&root.join("tests/python"), "py", &mut python).expect("the tests");
+    let mut tests: String = rust
+        .into_iter()
+        .chain(python)
+        .filter(|(path, _)| !path.ends_with("error_texts.rs"))
+        .map(|(_, text)| text)
+        .collect();
+    let mut texts = Vec::new();
+    for (path, text) in source {
+        let (code, own_tests) = parted(&path, text);
+        tests.push_str(&own_tests);
+        texts.extend(error_texts(&code).into_iter().map(|text| (path.clone(), text)));
+    }
+    // A text may be cut over lines in a test as well.
+    let tests = joined(&tests);
+    let untested: Vec<String> = texts
+        .iter()
+        .filter(|(_, text)| !tests.contains(longest_part(text)) && !UNREACHABLE.contains(&text.as_str()))
+        .map(|(path, text)| format!("{path}: {text}"))
+        .collect();
+    assert!(texts.len() > 150, "found only {} texts", texts.len());
+    assert!(untested.is_empty(), "no test quotes these {} error texts:\n{}", untested.len(), untested.join("\n"));
+    for text in UNREACHABLE {
+        assert!(texts.iter().any(|(_, known)| known == text), "listed, but not in the source: {text}");
+    }
+}
+
+/// The texts of errors in this source.
+fn error_texts(source: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    for (at, text) in strings(source) {
+        let mut from = at.saturating_sub(REACH);
+        while !source.is_char_boundary(from) {
+            from += 1;
+        }
+        let before = &source[from..at];
+        // `format!` may make the text first, under this name.
+        let is_error = MAKERS.iter().any(|maker| before.contains(maker)) || before.contains("let detail");
+        let text = joined(text);
+        if is_error && longest_part(&text).split_whitespace().count() >= WORDS_MIN {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// Without the breaks of lines that a backslash hides.
+fn joined(text: &str) -> String {
+    let mut parts = text.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start()).replace("\\\"", "\"")
+}
+
+#[test]
+fn texts_are_found_as_they_are_read() {
+    let far = " ".repeat(200);
+    let error = "Err(Error::invalid(format!(\"x: expected one or more \\\"{a}\\\", \\\n    got {b} of them\")))";
+    let source = format!("{error};{far}let name = \"not an error at all\";");
+    assert_eq!(error_texts(&source), ["x: expected one or more \"{a}\", got {b} of them"]);
+    assert_eq!(longest_part("input \"{name}\": expected {before} rows as before, got {here}"), "rows as before, got");
+}
