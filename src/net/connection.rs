@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::activity::{Activity, Counted};
-use super::listener::{Limits, Protocol};
+use super::limits::{Limits, Protocol};
 use super::pace::Streams;
 use super::tally::Tally;
 use super::windows::Window;

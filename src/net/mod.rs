@@ -4,10 +4,12 @@
 
 mod activity;
 mod connection;
+mod limits;
 mod listener;
 mod pace;
 mod tally;
 mod windows;
 
-pub use listener::{Limits, Listener, Protocol, Shed};
+pub use limits::{Limits, Protocol};
+pub use listener::{Listener, Shed};
 pub use tally::Tally;

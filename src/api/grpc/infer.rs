@@ -14,6 +14,7 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Status};
 use tonic_prost::ProstEncoder;
 
+use super::aside::aside;
 use super::intake::Intake;
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::service::Inference;
@@ -48,20 +49,6 @@ where
         .apply_compression_config(encodings, encodings)
         .apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
     grpc.unary(Infer { inference, entry, bytes_max }, request).await
-}
-
-/// Runs work where it holds nobody up: here if it is little, else on a thread of its own.
-///
-/// Errors: the server is shutting down.
-pub(super) async fn aside<T: Send + 'static>(
-    much: bool,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    if !much {
-        return work();
-    }
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.unwrap_or_else(|error| Err(Error::new(Reason::Panic, format!("decode a message: {error}"))))
 }
 
 struct Infer {

@@ -1,6 +1,7 @@
 //! The Open Inference Protocol v2 over gRPC, with health and reflection.
 
 mod answer;
+mod aside;
 mod convert;
 mod deadline;
 mod door;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::aside::aside;
 use super::convert;
-use super::infer::aside;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
