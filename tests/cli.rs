@@ -144,17 +144,35 @@ fn check_names_what_is_wrong() {
     scratch.model("echo").write("echo/model.toml", "max_batchsize = 4\n[batching]\nqueue_rows_max = \"many\"\n");
     scratch.write("net/1/network.toml", NETWORK).write("net/1/model.safetensors", "not weights");
     scratch.write("pickle/1/model.pt", "whatever");
+    scratch.model("old").write("old/model.toml", "versions = [1, 3]\n");
     let output = run(&["check", scratch.path().to_str().expect("text")]);
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    for words in
-        ["model.toml:1", "`max_batch_size`", "model.toml:3", "queue_rows_max", "model.safetensors", "safetensors"]
-    {
+    for words in [
+        "model.toml:1",
+        "`max_batch_size`",
+        "model.toml:3",
+        "queue_rows_max",
+        "model.safetensors",
+        "safetensors",
+        "old: `versions` asks for version 3, which is not there",
+    ] {
         assert!(told.contains(words), "{words} is not in:\n{told}");
     }
+}
+
+#[test]
+fn check_names_a_folder_without_models() {
     let nowhere = run(&["check", "/no/such/folder"]);
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(text(&nowhere.stderr).contains("/no/such/folder"));
+    assert!(text(&nowhere.stderr).contains("read the folder /no/such/folder: "), "{}", text(&nowhere.stderr));
+    let scratch = Scratch::new("empty");
+    let empty = run(&["check", scratch.path().to_str().expect("text")]);
+    assert_eq!(empty.status.code(), Some(1));
+    let wanted = ": expected a model folder (one that holds a numbered version such as `1`), \
+                  or a repository of model folders; found neither";
+    let wanted = format!("{}{wanted}", scratch.path().display());
+    assert!(text(&empty.stderr).contains(&wanted), "{}", text(&empty.stderr));
 }
 
 #[test]
@@ -167,7 +185,8 @@ fn a_model_that_fails_stops_the_others_only_when_strict() {
     let ports = ["--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
     let output = sconce().args(["serve", "--strict", "--models", models]).args(ports).output().expect("runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("1 of the models failed to load"), "{}", text(&output.stderr));
+    let wanted = "1 of the models failed to load, and --strict asks for all; the log above says why";
+    assert!(text(&output.stderr).contains(wanted), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{Listener, Worker};
 use crate::device::{Cores, Device, Executor};
 use crate::types::{Error, Reason, Release, Shape, Tensor};
 
-/// Doubles every value; refuses 13, panics on 99, sleeps for a while on 7.
+/// Doubles every value; refuses 13, panics on 99, loses the rows on 17, sleeps for a while on 7.
 struct Doubling;
 
 impl Executor for Doubling {
@@ -21,6 +21,9 @@ impl Executor for Doubling {
         assert!(!values.contains(&99.0), "ninety-nine");
         if values.contains(&13.0) {
             return Err(Error::new(Reason::Model, "thirteen"));
+        }
+        if values.contains(&17.0) {
+            return Ok(vec![Tensor::from_f32(Shape::new(&[0, 1]), &[]).expect("a tensor")]);
         }
         if values.contains(&7.0) {
             std::thread::sleep(Duration::from_millis(400));
@@ -136,6 +139,14 @@ async fn requests_larger_than_a_batch_are_cut_and_joined() {
     }
 }
 
+#[test]
+fn a_request_that_cannot_be_cut_is_refused() {
+    let mut uneven = job(&[1.0; 20]);
+    uneven.inputs.push(Tensor::from_f32(Shape::new(&[19, 1]), &[1.0; 19]).expect("a tensor"));
+    let refused = queue(1024).submit(uneven).expect_err("19 rows are not 20");
+    assert_eq!((refused.reason(), refused.detail()), (Reason::Invalid, "inputs differ in their number of rows"));
+}
+
 #[tokio::test]
 async fn only_the_guilty_request_fails() {
     for device in [inline(), threaded()] {
@@ -211,7 +222,10 @@ async fn a_request_with_no_company_to_expect_runs_its_own_batch() {
     let _begun = queue.calls().begin();
     assert_eq!(ask(&worker, &[1.0]).await.expect("an answer"), [2.0]);
     assert_eq!(ask(&worker, &[13.0]).await.expect_err("refused").detail(), "thirteen");
-    assert_eq!(ask(&worker, &[99.0]).await.expect_err("panicked").reason(), Reason::Panic);
+    let panicked = ask(&worker, &[99.0]).await.expect_err("panicked");
+    assert_eq!((panicked.reason(), panicked.detail()), (Reason::Panic, "the model failed on these rows"));
+    let lost = ask(&worker, &[17.0, 18.0]).await.expect_err("lost");
+    assert_eq!((lost.reason(), lost.detail()), (Reason::Model, "the model did not give 2 rows for 2 rows"));
     assert_eq!(ask(&worker, &[4.0]).await.expect("serves on"), [8.0]);
-    assert_eq!(counts.batches.load(Ordering::Relaxed), 4);
+    assert_eq!(counts.batches.load(Ordering::Relaxed), 5);
 }

@@ -202,7 +202,7 @@ impl<'d> Table<'d> {
         self.get(key, &Number(range))
     }
 
-    /// A string such as "2ms", "1.5s", "500us", "1m", in `range`; `Duration::ZERO..=Duration::MAX` for any.
+    /// A string such as "2ms", "1.5s", "500us", "1m", in `range`.
     pub fn duration(&self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
         self.get(key, &Time(range))
     }

@@ -147,3 +147,41 @@ fn candle_failed(error: &candle_core::Error) -> Error {
     let text = error.to_string();
     Error::new(Reason::Model, format!("the model failed: {}", text.lines().next().unwrap_or("no message")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use super::LocalExecutor;
+    use crate::config::ModelConfig;
+    use crate::device::Executor as _;
+    use crate::model::Files;
+    use crate::types::{DataType, Shape, Tensor};
+
+    fn executor(file: &str, text: &'static str) -> LocalExecutor {
+        let files = Files::Memory(BTreeMap::from([(file.to_owned(), text.as_bytes().into())]));
+        LocalExecutor::load(&files, &ModelConfig::default()).expect("a model")
+    }
+
+    fn refused(executor: &mut LocalExecutor, parts: &[Vec<Tensor>]) -> String {
+        executor.run(parts).expect_err("refused").detail().to_owned()
+    }
+
+    fn bytes(dims: &[usize]) -> Tensor {
+        let data = Bytes::from(vec![0; dims.iter().product()]);
+        Tensor::new(DataType::Int8, Shape::new(dims), data).expect("a tensor")
+    }
+
+    #[test]
+    fn parts_that_cannot_be_joined_are_refused() {
+        let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"INT8\"\ndims = [-1]\n";
+        let mut host = executor("identity.toml", text);
+        let differing = [vec![bytes(&[1, 2])], vec![bytes(&[1, 3])]];
+        assert_eq!(refused(&mut host, &differing), "rows of a batch differ in shape");
+        let mut candle = executor("network.toml", "[input]\ndims = [2]\n[[layer]]\ntype = \"relu\"\n");
+        assert_eq!(refused(&mut candle, &[vec![bytes(&[1, 2])]]), "candle has no INT8 tensors");
+        assert_eq!(refused(&mut candle, &[Vec::new()]), "an input is missing from the batch");
+    }
+}

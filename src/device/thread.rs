@@ -91,3 +91,36 @@ fn serve(mut executor: Box<dyn Executor>, cores: &Cores, inbox: &mpsc::Receiver<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+
+    use super::{Cores, Device, Executor};
+    use crate::types::{Error, Reason, Tensor};
+
+    /// Panics, and panics again when it should begin anew.
+    struct Hopeless;
+
+    impl Executor for Hopeless {
+        fn run(&mut self, _parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
+            // Not `panic!`, whose message would fill the screen.
+            resume_unwind(Box::new("on a batch"))
+        }
+
+        fn rebuild(&mut self) -> Result<(), Error> {
+            resume_unwind(Box::new("for good"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_has_ended_fails_every_batch() {
+        let cores = Cores::new(1).expect("a pool");
+        let mut device = Device::on_thread("test", Box::new(Hopeless), cores).expect("a thread");
+        for _ in 0..2 {
+            let fault = device.run(Vec::new()).await.1.expect_err("no thread");
+            let told = (fault.error.reason(), fault.error.detail());
+            assert_eq!(told, (Reason::Panic, "the model's thread has ended"));
+        }
+    }
+}

@@ -110,7 +110,7 @@ mod tests {
         memory.admit(10, 160).expect("what the allocator keeps");
         let refused = memory.admit(11, 160).expect_err("no memory");
         assert_eq!(refused.reason(), Reason::Memory);
-        assert!(refused.detail().contains("980 bytes") && refused.detail().contains("limit of 1000"), "{refused}");
+        assert_eq!(refused.detail(), "the server takes 980 bytes of memory, 95 % or more of its limit of 1000");
         assert!(refused.pushback().is_some());
     }
 }

@@ -123,7 +123,11 @@ mod tests {
         }
         let wrong = Files::Folder(path.clone()).read("sub", 9).expect_err("a folder");
         assert_eq!(wrong.to_string(), "sub: not a regular file");
-        assert!(Files::Folder(path.join("none")).names().is_err());
+        let wrong = Files::Folder(path.clone()).read("a.bin/b", 9).expect_err("below a file");
+        assert_eq!(wrong.to_string(), "a.bin/b: cannot read: Not a directory (os error 20)");
+        let none = path.join("none");
+        let wrong = Files::Folder(none.clone()).names().expect_err("no folder").to_string();
+        assert_eq!(wrong, format!("{}: cannot list: No such file or directory (os error 2)", none.display()));
         std::fs::remove_dir_all(path).expect("removed");
     }
 }

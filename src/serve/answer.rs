@@ -59,3 +59,44 @@ fn tell_confidence(scoring: &Scoring, scores: &Scores, answer: &mut InferAnswer)
         answer.labels.push(scoring.answer_label(row.as_ref()).to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use tokio::time::{Duration, Instant};
+
+    use super::compose;
+    use crate::batch::PartAnswer;
+    use crate::config::ModelConfig;
+    use crate::device::{Cores, Device, LocalExecutor};
+    use crate::model::Files;
+    use crate::monitor::{Monitor, Settings};
+    use crate::registry::{Deployment, Registry};
+    use crate::types::{BatchReport, Reason, Release, Wishes};
+
+    /// A model of one output, whose batches nobody runs.
+    fn deployment(monitor: &Arc<Monitor>) -> Arc<Deployment> {
+        let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"FP32\"\ndims = [2]\n";
+        let files = Files::Memory(BTreeMap::from([("identity.toml".to_owned(), text.as_bytes().into())]));
+        let config = ModelConfig::default();
+        let executor = LocalExecutor::load(&files, &config).expect("a model");
+        let about = executor.loaded().about.clone();
+        let cores = Cores::new(1).expect("a pool");
+        let registry = Registry::new(Arc::clone(monitor), cores, Arc::new(|_, _, _| {}));
+        registry.deploy(&"m".parse().expect("a name"), about, &config, Device::Inline(Box::new(executor)));
+        registry.table().route("m", "").expect("deployed")
+    }
+
+    #[test]
+    fn an_output_that_the_model_did_not_give_is_an_error() {
+        let monitor = Monitor::new(Settings::default());
+        let report = BatchReport { rows: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+        let answered = PartAnswer { outputs: Vec::new(), report };
+        let mut journey = monitor.journey(Instant::now(), None);
+        let error = compose(&deployment(&monitor), answered, &[0], Wishes::default(), &mut journey).expect_err("none");
+        let told = (error.reason(), error.detail());
+        assert_eq!(told, (Reason::Model, "the model gave fewer outputs than its signature says"));
+    }
+}

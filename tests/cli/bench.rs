@@ -85,7 +85,7 @@ fn calls_that_expire_are_told_by_status() {
     let (_models, server) = serve("bench-deadline");
     let output = bench(&server.grpc, "echo", "--deadline 1us --duration 200ms --warmup 0s --json");
     let told = told(&output);
-    assert!(told.contains("no call was answered well") && told.contains("DEADLINE_EXCEEDED"), "{told}");
+    assert!(told.contains("no call was answered well: ") && told.contains("DEADLINE_EXCEEDED"), "{told}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     let step = &report["steps"][0];
     let expired =
@@ -99,12 +99,17 @@ fn a_file_of_inputs_is_sent() {
     let (models, server) = serve("bench-input");
     let line = |data: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[2,2],"data":{data}}}]}}"#);
     models.write("good.jsonl", &format!("{}\n{}\n", line("[1,2,3,4]"), line("[[5,6],[7,8.5]]")));
-    models.write("bad.jsonl", &format!("{}\n{}\n", line("[1,2,3,4]"), line("[1,2,3]")));
+    models.write("bad.jsonl", &format!("{}\n{}\n", line("[1,2,3,4]"), line("[1,2,3]"))).write("empty.jsonl", "\n");
     let flags = |name: &str| format!("--input {} --duration 200ms --json", models.path().join(name).display());
     let report = report(&bench(&server.grpc, "echo", &flags("good.jsonl")));
     assert_eq!(report["setup"]["request_variants"], 2);
-    let told = told(&bench(&server.grpc, "echo", &flags("bad.jsonl")));
-    assert!(told.contains("bad.jsonl:2: input x: expected 4 values for shape [2, 2], got 3"), "{told}");
+    for (name, wanted) in [
+        ("bad.jsonl", "bad.jsonl:2: input x: expected 4 values for shape [2, 2], got 3"),
+        ("empty.jsonl", "empty.jsonl: expected a request on each line, got none"),
+    ] {
+        let told = told(&bench(&server.grpc, "echo", &flags(name)));
+        assert!(told.contains(wanted), "{told}");
+    }
     server.stop();
 }
 
@@ -122,6 +127,17 @@ fn what_cannot_be_asked_is_told_in_one_line() {
         let told = told(&bench(&server.grpc, model, flags));
         assert!(told.contains(wanted) && told.lines().count() == 1, "{told}");
     }
-    assert!(told(&bench("https://localhost:1", "echo", "")).contains("without TLS"));
     server.stop();
+}
+
+#[test]
+fn an_address_that_is_none_is_told() {
+    for (address, wanted) in [
+        ("https://localhost:1", "ADDR: expected HOST:PORT or http://HOST:PORT (without TLS), got https://localhost:1"),
+        ("localhost", "ADDR: expected HOST:PORT or http://HOST:PORT (without TLS), got localhost"),
+        ("local host:1", "ADDR: expected HOST:PORT, got local host:1"),
+    ] {
+        let told = told(&bench(address, "echo", ""));
+        assert!(told.contains(wanted) && told.lines().count() == 1, "{told}");
+    }
 }

@@ -52,3 +52,16 @@ fn every_command_has_a_page_that_troff_reads() {
         assert_eq!(fed("groff", &["-man", "-ww", "-z"], &page).unwrap_or_default(), "", "{subcommand}");
     }
 }
+
+#[test]
+fn pages_that_cannot_be_written_are_told() {
+    let scratch = Scratch::new("man-refused");
+    scratch.write("file", "").write("taken/sconce.1/in-the-way", "");
+    for (name, failed) in [("file/man1", ": make the folder: "), ("taken", ": write a page: ")] {
+        let folder = scratch.path().join(name);
+        let output = run(&["man", "--out", folder.to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(1));
+        let wanted = format!("--out {}{failed}", folder.display());
+        assert!(text(&output.stderr).contains(&wanted), "{}", text(&output.stderr));
+    }
+}

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (line, told) in [
-            ("--rate 0", "more than 0"),
+            ("--rate 0", "expected requests a second, more than 0 and at most 1000000"),
             ("--rate inf", "at most 1000000"),
             ("--duration 10", "with its unit"),
             ("--duration 0s", "more than no time"),

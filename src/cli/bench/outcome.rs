@@ -135,6 +135,12 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_another_call_tells_both_ids() {
+        let Outcome::Failed(failure) = Outcome::wrong_id("7", "a\nb") else { panic!("a failure") };
+        assert_eq!(failure.message, "expected an answer with the id 7, got a\\u{a}b");
+    }
+
+    #[test]
     fn the_transports_cause_is_told() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let mut status = Status::unavailable("transport error");

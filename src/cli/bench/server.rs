@@ -44,8 +44,12 @@ pub(super) async fn inputs(channel: Channel, model: &str, version: &str) -> anyh
     let metadata = answer
         .map_err(|status| anyhow!("--model {model}: metadata: {}: {}", code_name(status.code()), message(&status)))?
         .into_inner();
-    ensure!(!metadata.inputs.is_empty(), "--model {model}: expected a model with inputs, got none in its metadata");
-    metadata.inputs.into_iter().map(declared).collect()
+    all_declared(model, metadata.inputs)
+}
+
+fn all_declared(model: &str, inputs: Vec<TensorMetadata>) -> anyhow::Result<Vec<Declared>> {
+    ensure!(!inputs.is_empty(), "--model {model}: expected a model with inputs, got none in its metadata");
+    inputs.into_iter().map(declared).collect()
 }
 
 fn declared(input: TensorMetadata) -> anyhow::Result<Declared> {
@@ -53,4 +57,17 @@ fn declared(input: TensorMetadata) -> anyhow::Result<Declared> {
     let dtype = datatype.parse().ok();
     let dtype = dtype.with_context(|| format!("input {name}: expected a datatype of the protocol, got {datatype}"))?;
     Ok(Declared { name, dtype, shape })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TensorMetadata, all_declared};
+
+    #[test]
+    fn metadata_that_nothing_can_be_made_of_is_refused() {
+        let refused = |inputs: Vec<TensorMetadata>| all_declared("m", inputs).expect_err("refused").to_string();
+        assert_eq!(refused(Vec::new()), "--model m: expected a model with inputs, got none in its metadata");
+        let foreign = TensorMetadata { name: "x".to_owned(), datatype: "FP8".to_owned(), shape: vec![-1] };
+        assert_eq!(refused(vec![foreign]), "input x: expected a datatype of the protocol, got FP8");
+    }
 }

@@ -86,7 +86,6 @@ impl Form for Number {
     fn expected(&self) -> String {
         match (*self.0.start(), *self.0.end()) {
             (f64::MIN, f64::MAX) => "a finite number".to_owned(),
-            (min, f64::MAX) => format!("a finite number of at least {min}"),
             (min, max) => format!("a number from {min} to {max}"),
         }
     }
@@ -121,12 +120,8 @@ impl Form for Time {
     type Output = Duration;
 
     fn expected(&self) -> String {
-        let bound = |duration: &Duration| units::show_duration(*duration);
-        match (self.0.start(), self.0.end()) {
-            (&Duration::ZERO, &Duration::MAX) => "a duration such as \"250ms\"".to_owned(),
-            (min, &Duration::MAX) => format!("a duration of at least {}, such as \"250ms\"", bound(min)),
-            (min, max) => format!("a duration from {} to {}, such as \"250ms\"", bound(min), bound(max)),
-        }
+        let (min, max) = (units::show_duration(*self.0.start()), units::show_duration(*self.0.end()));
+        format!("a duration from {min} to {max}, such as \"250ms\"")
     }
 
     fn noun(&self) -> &'static str {
@@ -153,12 +148,8 @@ impl Form for Size {
     type Output = NonZeroUsize;
 
     fn expected(&self) -> String {
-        let bound = |bytes: &usize| units::show_size(*bytes);
-        match (self.0.start(), self.0.end()) {
-            (0 | 1, &usize::MAX) => "a size such as \"64MiB\"".to_owned(),
-            (min, &usize::MAX) => format!("a size of at least {}, such as \"64MiB\"", bound(min)),
-            (min, max) => format!("a size from {} to {}, such as \"64MiB\"", bound(min), bound(max)),
-        }
+        let (min, max) = (units::show_size(*self.0.start()), units::show_size(*self.0.end()));
+        format!("a size from {min} to {max}, such as \"64MiB\"")
     }
 
     fn noun(&self) -> &'static str {

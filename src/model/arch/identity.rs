@@ -129,7 +129,8 @@ mod tests {
         });
         let Model::Host(model) = loaded.model else { panic!("not on the host") };
         assert_eq!(model.forward(&inputs).expect("outputs"), inputs);
-        assert!(model.forward(&inputs[1..]).is_err());
+        let wrong = model.forward(&inputs[1..]).expect_err("one is missing");
+        assert_eq!(wrong.detail(), "expected 14 inputs, got 13");
     }
 
     #[test]
@@ -153,7 +154,7 @@ mod tests {
             "line 4: ",
             "got \"FP23\"",
             "line 5: ",
-            "got 0",
+            "expected sizes of at least 1, or -1 for a free one, got 0",
             "line 6: unknown key `tensor[0].shape`",
         ] {
             assert!(wrong.contains(part), "{part} in {wrong}");

@@ -198,6 +198,11 @@ fn outputs_that_cannot_be_scored_are_refused() {
     let ranged = ConfidenceConfig { range: Some((0.0, 1.0)), ..config() };
     let wanted = "model.toml: range: only the values of a regression have one";
     assert_eq!(refusal(&[Some(3)], &softmax, &ranged), wanted);
+    for (low, high, got) in [(1.0, 1.0, "1, 1"), (0.0, f64::INFINITY, "0, inf")] {
+        let ranged = ConfidenceConfig { range: Some((low, high)), ..config() };
+        let wanted = format!("model.toml: range: expected [low, high] with low < high, got [{got}]");
+        assert_eq!(refusal(&[Some(3)], &declared(ScoreKind::Regression, &[]), &ranged), wanted);
+    }
     let mut integers = signature(&[Some(3)]);
     integers.outputs[0].dtype = DataType::Int64;
     let error = Scoring::resolve(&integers, Some(&declared(ScoreKind::Logits, &[])), &config()).expect_err("an error");

@@ -127,14 +127,14 @@ fn declarations_are_read_strictly_and_all_problems_told() {
                 [[layer]]\ntype = \"conv2d\"\nstride = [1, 2]\npading = 1\n[[layer]]\ntype = \"max_pool\"\npadding = 2\n";
     let wrong = load_files(&files(text, &[])).err().expect("an error").to_string();
     for part in [
-        "line 2: `input.dtype`",
-        "line 3: `input.dims`",
+        "line 2: `input.dtype`: expected \"FP32\", the only type that networks take so far, got \"INT8\"",
+        "line 3: `input.dims`: expected 1 to 8 dimensions of one row, without the batch",
         "line 5: ",
-        "line 6: ",
+        "line 6: `output.range`: expected [low, high] with low < high, got [2.0, 1.0]",
         "line 8: ",
         "line 11: ",
         "did you mean `layer[1].padding`",
-        "line 15: ",
+        "line 15: `layer[2].padding`: expected at most 1, half the kernel, got 2",
     ] {
         assert!(wrong.contains(part), "{part} in {wrong}");
     }
