@@ -209,7 +209,8 @@ async fn a_closed_queue_is_emptied_and_its_worker_ends() {
     let queue = queue(64);
     let waiting = queue.submit(job(&[1.0])).expect("room");
     queue.close();
-    assert_eq!(queue.submit(job(&[1.0])).expect_err("closed").reason(), Reason::Draining);
+    let refused = queue.submit(job(&[1.0])).expect_err("closed");
+    assert_eq!((refused.reason(), refused.detail()), (Reason::Draining, "the server is shutting down"));
     worker(&queue, inline()).0.work().await;
     assert_eq!(waiting.answer().await.expect("an answer").report.release, Release::Drain);
 }
