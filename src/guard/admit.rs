@@ -136,7 +136,7 @@ impl Admission {
             let detail = format!("{used} requests are in flight, the limit is {max}");
             Error::new(Reason::InFlight, detail).retry_after(RETRY_AFTER)
         })?;
-        if let Err(held) = client.tenant.requests.take(1, free, ALPHA_OF_HEAD) {
+        if let Err(held) = client.tenant.requests.take(1, 0, free, ALPHA_OF_HEAD) {
             self.requests.give(1);
             return Err(unfair(client, held, "requests", free, ALPHA_OF_HEAD));
         }
@@ -187,7 +187,7 @@ impl Hold {
             let detail = format!("{used} bytes are in flight, {amount} more exceed the limit of {max}");
             Error::new(Reason::InFlight, detail).retry_after(RETRY_AFTER)
         })?;
-        if let Err(held) = self.client.tenant.bytes.take(amount, free, ALPHA_OF_BYTES) {
+        if let Err(held) = self.client.tenant.bytes.take(amount, self.bytes(), free, ALPHA_OF_BYTES) {
             bytes.give(amount);
             return Err(unfair(&self.client, held, "bytes", free, ALPHA_OF_BYTES));
         }
@@ -313,6 +313,19 @@ mod tests {
         assert_eq!((refused.reason(), holds.len()), (Reason::ClientShare, 320));
         assert!(refused.detail().starts_with("client 10.0.0.1 holds 320 requests in flight"), "{refused}");
         admission.enter(&modest).expect("room for another");
+    }
+
+    #[test]
+    fn a_request_may_grow_in_parts_as_it_may_at_once() {
+        let admission = admission(10, 1000);
+        let client = client(&admission, 1);
+        let (whole, second) = (admission.enter(&client).expect("room"), admission.enter(&client).expect("room"));
+        whole.grow(900).expect("who holds nothing may take what is free");
+        drop(whole);
+        for part in 0..9 {
+            second.grow(100).unwrap_or_else(|error| panic!("part {part}: {error}"));
+        }
+        assert_eq!(second.grow(200).expect_err("no room").reason(), Reason::InFlight);
     }
 
     #[test]

@@ -82,10 +82,12 @@ impl Account {
         self.0.load(Relaxed)
     }
 
-    /// Takes `amount` where `free` were left before. Errors: what is held, where that is too much.
-    pub(super) fn take(&self, amount: usize, free: usize, alpha: usize) -> Result<(), usize> {
+    /// Takes `amount` where `free` were left before, for something that has `own` of what is held already and is judged
+    /// as a whole. Errors: what is held, where that is too much.
+    pub(super) fn take(&self, amount: usize, own: usize, free: usize, alpha: usize) -> Result<(), usize> {
         let held = self.0.fetch_add(amount, Relaxed);
-        if may_take(amount, held, free, alpha) {
+        let (whole, others) = (amount.saturating_add(own), held.saturating_sub(own));
+        if may_take(whole, others, free.saturating_add(own), alpha) {
             return Ok(());
         }
         self.give(amount);

@@ -129,7 +129,7 @@ fn is_still_for(deployment: &Deployment, request: &InferRequest) -> Result<(), E
     }
     let (name, version) = (&deployment.name, deployment.version);
     Err(Error::invalid(format!(
-        "model_name and model_version: expected one of each, got \"{name}\" {version} and \"{}\" {}",
+        "model_name and model_version: expected one of each, got \"{name}\" \"{version}\" and \"{}\" \"{}\"",
         request.model, request.version
     )))
 }

@@ -155,7 +155,7 @@ def test_inflated_bytes_count(narrow, encoding, compress):
         held = announce(one, 600 * KIB)
         wait_for_held(narrow, 1, bytes_min=600 * KIB)
         refused = other.wait(other.send_body(INFER, small, grpc_encoding=encoding))
-        assert_refused(refused, "client_share", KIB)
+        assert_refused(refused, "in_flight", 1 << 20)
         one.cancel(held)
         wait_for_held(narrow, 0)
         assert other.wait(other.send_body(INFER, small, grpc_encoding=encoding)).status == OK

@@ -291,11 +291,11 @@ ROUTED = [
     # What comes last in a message counts, but the request was let in under what stands at its top.
     case(
         one().SerializeToString() + service_pb2.ModelInferRequest(model_name="pair").SerializeToString(),
-        'model_name and model_version: expected one of each, got "identity_fp32" 1 and "pair" ',
+        'model_name and model_version: expected one of each, got "identity_fp32" "1" and "pair" ""',
     ),
     case(
         one().SerializeToString() + service_pb2.ModelInferRequest(model_version="2").SerializeToString(),
-        'model_name and model_version: expected one of each, got "identity_fp32" 1 and "identity_fp32" 2',
+        'model_name and model_version: expected one of each, got "identity_fp32" "1" and "identity_fp32" "2"',
     ),
     case(with_parameter("timeout", 1), "the deadline passed before the request was queued", DEADLINE),
 ]

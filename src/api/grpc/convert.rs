@@ -15,7 +15,6 @@ use super::proto::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataResponse,
     ServerMetadataResponse,
 };
-use super::weigh::{PARAMETERS_MAX, TENSORS_MAX};
 use crate::serve::{ModelInfo, ServerInfo};
 use crate::types::{
     DataType, Error, InferAnswer, InferRequest, NamedTensor, Reason, Shape, Tensor, TensorSpec, Wishes,
@@ -24,7 +23,7 @@ use crate::types::{
 const ID_BYTES_MAX: usize = 256;
 const RANK_MAX: usize = 16;
 
-/// A request in the server's words.
+/// A request in the server's words. `weigh` has held the numbers of its parts against their limits.
 ///
 /// Errors: [`Reason::Invalid`] naming the tensor or parameter; [`Reason::Unsupported`] for shared memory, sequences and
 /// classification.
@@ -32,10 +31,6 @@ pub(super) fn request(message: ModelInferRequest) -> Result<InferRequest, Error>
     if message.id.len() > ID_BYTES_MAX {
         let got = message.id.len();
         return Err(Error::invalid(format!("id: expected at most {ID_BYTES_MAX} bytes, got {got}")));
-    }
-    let tensors = message.inputs.len().max(message.outputs.len());
-    if tensors > TENSORS_MAX {
-        return Err(Error::invalid(format!("expected at most {TENSORS_MAX} tensors, got {tensors}")));
     }
     let mut request = InferRequest { model: message.model_name, version: message.model_version, ..Default::default() };
     request.id = message.id;
@@ -197,12 +192,6 @@ fn wanted_output(output: InferRequestedOutputTensor) -> Result<String, Error> {
 }
 
 fn no_shared_memory(parameters: &HashMap<String, InferParameter>, role: &str, name: &str) -> Result<(), Error> {
-    if parameters.len() > PARAMETERS_MAX {
-        let got = parameters.len();
-        return Err(Error::invalid(format!(
-            "{role} \"{name}\": expected at most {PARAMETERS_MAX} parameters, got {got}"
-        )));
-    }
     if parameters.contains_key("shared_memory_region") {
         return Err(Error::new(Reason::Unsupported, format!("{role} \"{name}\": shared memory is not supported")));
     }
@@ -211,10 +200,6 @@ fn no_shared_memory(parameters: &HashMap<String, InferParameter>, role: &str, na
 
 /// Reads the parameters that mean something here; others are a client's own business and pass.
 fn read_parameters(parameters: &HashMap<String, InferParameter>, request: &mut InferRequest) -> Result<(), Error> {
-    if parameters.len() > PARAMETERS_MAX {
-        let got = parameters.len();
-        return Err(Error::invalid(format!("expected at most {PARAMETERS_MAX} parameters, got {got}")));
-    }
     for (name, value) in parameters {
         let choice = value.parameter_choice.as_ref();
         match name.as_str() {

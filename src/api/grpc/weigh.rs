@@ -10,9 +10,9 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use crate::types::Error;
 
 /// Tensors in and out, and raw contents.
-pub(super) const TENSORS_MAX: usize = 256;
+const TENSORS_MAX: usize = 256;
 /// Parameters of a request or of a tensor.
-pub(super) const PARAMETERS_MAX: usize = 64;
+const PARAMETERS_MAX: usize = 64;
 /// Fields that the protocol does not have, and repetitions of those that should be there once.
 const OTHERS_MAX: usize = 64;
 /// Bytes of a shape: more than the dimensions that a tensor may have.
