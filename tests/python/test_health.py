@@ -7,6 +7,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE = "inference.GRPCInferenceService"
@@ -16,6 +17,15 @@ SERVICE = "inference.GRPCInferenceService"
 def channel(server):
     with grpc.insecure_channel(server.grpc) as channel:
         yield channel
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_questions_may_be_compressed(server, compression):
+    """A client's channel compresses all that it sends, not inference alone."""
+    with grpc.insecure_channel(server.grpc, compression=compression) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert stub.ServerLive(service_pb2.ServerLiveRequest()).live
+        assert stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="pair")).name == "pair"
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -65,7 +66,11 @@ pub fn serve(
 ) -> Result<impl Future<Output = ()> + Send + use<>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
     let inference = Arc::new(Inference::new(pipeline));
-    let questions = GrpcInferenceServiceServer::from_arc(Arc::clone(&inference));
+    let questions = GrpcInferenceServiceServer::from_arc(Arc::clone(&inference))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
     let others = others(&reporter)?.prepare();
     let message_bytes_max = settings.message_bytes_max;
     let services = Services { inference, message_bytes_max, questions, others };
