@@ -78,11 +78,6 @@ impl Client {
     pub fn number(&self) -> u64 {
         self.number
     }
-
-    /// Where it is.
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
 }
 
 impl Tenant {

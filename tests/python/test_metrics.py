@@ -60,10 +60,10 @@ def quantile_label(labels) -> float | None:
     return next((float(value) for name, value in labels if name == "quantile"), None)
 
 
-@pytest.mark.skipif("PROMTOOL" not in os.environ, reason="PROMTOOL names no promtool; tests/all.sh sets it")
 @pytest.mark.parametrize("page", [0, 1], ids=["first", "later"])
 def test_promtool_finds_nothing(pages, page):
-    check = subprocess.run([os.environ["PROMTOOL"], "check", "metrics"], input=pages[page], text=True, capture_output=True)
+    promtool = os.environ.get("PROMTOOL", "promtool")
+    check = subprocess.run([promtool, "check", "metrics"], input=pages[page], text=True, capture_output=True)
     assert check.returncode == 0, check.stdout + check.stderr
     assert not check.stdout + check.stderr
 

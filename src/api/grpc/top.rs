@@ -3,8 +3,9 @@
 //! Encoders write fields in the order of their numbers, so that names and parameters stand before the tensors and, as a
 //! rule, in the first frame. Where they do not, nothing is found here, and the request is judged once it is decoded.
 
-use bytes::Buf as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
+
+use super::weigh::delimited;
 
 /// Field numbers of `ModelInferRequest`, up to the first that is of no interest.
 const MODEL_NAME: u32 = 1;
@@ -76,15 +77,6 @@ fn priority(mut entry: &[u8]) -> Option<Option<u64>> {
     let (field, kind) = decode_key(&mut value).ok()?;
     let is_number = matches!(field, INT64 | UINT64) && kind == WireType::Varint;
     Some(if is_number { decode_varint(&mut value).ok() } else { None })
-}
-
-/// The bytes of a length-delimited value, which `rest` stands before.
-fn delimited<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
-    let whole = *rest;
-    let value = whole.get(..length)?;
-    rest.advance(length);
-    Some(value)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! has no use in such numbers is counted against a limit; what has, the contents of tensors, is weighed, so that room for
 //! it is taken before it is there.
 
-use prost::bytes::Buf as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use crate::types::Error;
@@ -141,23 +140,35 @@ impl<'a> Field<'a> {
 
     fn read(rest: &mut &'a [u8]) -> Option<Self> {
         let (number, kind) = decode_key(rest).ok()?;
-        let length = match kind {
+        let mut value = &[][..];
+        match kind {
             WireType::Varint => {
                 decode_varint(rest).ok()?;
-                0
             }
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            WireType::LengthDelimited => usize::try_from(decode_varint(rest).ok()?).ok()?,
+            WireType::SixtyFourBit => {
+                take(rest, 8)?;
+            }
+            WireType::ThirtyTwoBit => {
+                take(rest, 4)?;
+            }
+            WireType::LengthDelimited => value = delimited(rest)?,
             // Groups are not in the protocol, nor in any of this century.
             WireType::StartGroup | WireType::EndGroup => return None,
-        };
-        let whole = *rest;
-        let value = whole.get(..length)?;
-        rest.advance(length);
-        let is_delimited = kind == WireType::LengthDelimited;
-        Some(Self { number, value: if is_delimited { value } else { &[] }, is_delimited })
+        }
+        Some(Self { number, value, is_delimited: kind == WireType::LengthDelimited })
     }
+}
+
+/// The bytes of a length-delimited value, which `rest` stands before.
+pub(super) fn delimited<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+    take(rest, length)
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken)
 }
 
 #[cfg(test)]
