@@ -51,6 +51,7 @@ const UNREACHABLE: &[&str] = &[
     "the model failed: {}",
     "the model's worker ended without an answer",
     "the parts of the request gave outputs of different shapes",
+    "the request's rows were not kept",
     "there is no request",
     "unknown output type",
     // The build would be broken: what is compiled in, or made by us, cannot be read.

@@ -119,14 +119,15 @@ impl Server {
 fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyhow::Result<Arc<Pipeline>> {
     let monitor = Monitor::new(monitor);
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
-    let cores = Cores::new(threads.map_or(1, NonZeroUsize::get)).context("start the computing threads")?;
+    let pool = |name| Cores::new(name, threads.map_or(1, NonZeroUsize::get)).context("start the computing threads");
+    let (cores, preparing) = (pool("compute")?, pool("prepare")?);
     let tasks = tasks.clone();
     let spawn: Spawn = Arc::new(move |place, name, task| match place {
         Place::Network => tasks.spawn(&name, task),
         Place::Apart => tasks.spawn_apart(&name, task),
     });
     let registry = Registry::new(Arc::clone(&monitor), cores, spawn);
-    Ok(Pipeline::new(registry, monitor, admission(&config.limits), config.timeout))
+    Ok(Pipeline::new(registry, monitor, admission(&config.limits), preparing, config.timeout))
 }
 
 fn admission(limits: &config::Limits) -> Arc<Admission> {

@@ -1,17 +1,44 @@
-//! Fairness among the clients of one queue: start-time fair queueing (Goyal, Vin and Cheng 1996), counted in rows.
+//! Fairness among the clients of one queue: start-time fair queueing (Goyal, Vin and Cheng 1996), counted in sizes.
 //!
-//! Every item gets a tag: the row at which it would begin if the clients that wait took turns row by row. The least tag
+//! Every item gets a tag: the place at which it would begin if the clients that wait took turns one by one. The least tag
 //! goes first. A client alone is served in order of arrival; one that floods the queue waits behind those that do not.
+//!
+//! Within a client, classes of items take turns in the same way: its short texts do not wait behind its long ones, nor the
+//! long ones behind ever more short ones. A client of several classes has several flows, each of which advances as many
+//! times as fast, so that together they get one client's share.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+
+use smallvec::SmallVec;
+
+type ByNumber<K, V> = HashMap<K, V, BuildHasherDefault<Number>>;
 
 /// Who waits, and how far each has been served.
 #[derive(Debug, Default)]
 pub(super) struct Fair {
     /// Tag of the item that was served last: virtual time.
     now: u64,
-    clients: HashMap<u64, Account, BuildHasherDefault<Number>>,
+    clients: ByNumber<u64, Client>,
+}
+
+/// What waits of one client.
+#[derive(Debug, Default)]
+struct Client {
+    size: usize,
+    /// By class; few.
+    flows: SmallVec<[Flow; 1]>,
+}
+
+/// What waits of one client's class.
+#[derive(Debug)]
+struct Flow {
+    class: u8,
+    size: usize,
+    /// Where its last item ends.
+    end: u64,
+    /// Tag of the item that arrived last.
+    last: u64,
 }
 
 /// Hashes the server's own numbers of its clients, which nobody outside can choose.
@@ -35,53 +62,62 @@ impl Hasher for Number {
     }
 }
 
-#[derive(Debug, Default)]
-struct Account {
-    /// Rows that wait.
-    rows: usize,
-    /// Where its last item ends.
-    end: u64,
-}
-
 impl Fair {
-    /// Rows of `client` that wait.
-    pub(super) fn rows(&self, client: u64) -> usize {
-        self.clients.get(&client).map_or(0, |account| account.rows)
+    /// Size of what waits of `client`.
+    pub(super) fn size(&self, client: u64) -> usize {
+        self.clients.get(&client).map_or(0, |client| client.size)
     }
 
-    /// The tag that the next item of `client` would get.
-    pub(super) fn next_tag(&self, client: u64) -> u64 {
-        self.clients.get(&client).map_or(self.now, |account| account.end.max(self.now))
+    /// The tag that the next item of `client` would get in `class`.
+    pub(super) fn next_tag(&self, client: u64, class: u8) -> u64 {
+        let flow = self.clients.get(&client).and_then(|client| client.flows.iter().find(|flow| flow.class == class));
+        flow.map_or(self.now, |flow| flow.end.max(self.now))
     }
 
-    /// An item of `rows` rows begins to wait; its tag.
-    pub(super) fn arrived(&mut self, client: u64, rows: usize) -> u64 {
-        let account = self.clients.entry(client).or_default();
-        let tag = account.end.max(self.now);
-        account.end = tag.saturating_add(rows as u64);
-        account.rows += rows;
+    /// An item begins to wait; its tag.
+    pub(super) fn arrived(&mut self, client: u64, class: u8, size: usize) -> u64 {
+        let now = self.now;
+        let client = self.clients.entry(client).or_default();
+        client.size += size;
+        let at = client.flows.iter().position(|flow| flow.class == class).unwrap_or_else(|| {
+            client.flows.push(Flow { class, size: 0, end: now, last: now });
+            client.flows.len() - 1
+        });
+        let flows = client.flows.iter().filter(|flow| flow.size > 0 || flow.class == class).count();
+        let flow = &mut client.flows[at];
+        let tag = flow.end.max(now);
+        flow.end = tag.saturating_add((size as u64).saturating_mul(flows as u64));
+        flow.size += size;
+        flow.last = tag;
         tag
     }
 
     /// An item was taken to be served.
-    pub(super) fn served(&mut self, client: u64, rows: usize, tag: u64) {
+    pub(super) fn served(&mut self, client: u64, class: u8, size: usize, tag: u64) {
         self.now = self.now.max(tag);
-        let Some(account) = self.clients.get_mut(&client) else { return };
-        account.rows = account.rows.saturating_sub(rows);
-        if account.rows == 0 && account.end <= self.now {
-            self.clients.remove(&client);
-        }
+        self.leave(client, class, size, |flow, now| flow.size == 0 && flow.end <= now);
     }
 
     /// An item left without being served. That is not held against its client, as far as its other items keep their order.
-    pub(super) fn withdrawn(&mut self, client: u64, rows: usize, tag: u64) {
-        let Some(account) = self.clients.get_mut(&client) else { return };
-        if account.end == tag.saturating_add(rows as u64) {
-            account.end = tag;
+    pub(super) fn withdrawn(&mut self, client: u64, class: u8, size: usize, tag: u64) {
+        let is_last = |flow: &Flow| flow.last == tag || tag.saturating_add(size as u64) == flow.end;
+        if let Some(client) = self.clients.get_mut(&client)
+            && let Some(flow) = client.flows.iter_mut().find(|flow| flow.class == class && is_last(flow))
+        {
+            flow.end = tag;
         }
-        account.rows = account.rows.saturating_sub(rows);
-        if account.rows == 0 {
-            self.clients.remove(&client);
+        self.leave(client, class, size, |flow, _| flow.size == 0);
+    }
+
+    fn leave(&mut self, number: u64, class: u8, size: usize, is_over: impl Fn(&Flow, u64) -> bool) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.size = client.size.saturating_sub(size);
+        if let Some(flow) = client.flows.iter_mut().find(|flow| flow.class == class) {
+            flow.size = flow.size.saturating_sub(size);
+        }
+        client.flows.retain(|flow| !is_over(flow, self.now));
+        if client.flows.is_empty() {
+            self.clients.remove(&number);
         }
     }
 
@@ -98,22 +134,46 @@ mod tests {
     #[test]
     fn a_newcomer_begins_beside_those_who_wait() {
         let mut fair = Fair::default();
-        let tags: Vec<u64> = (0..4).map(|_| fair.arrived(1, 10)).collect();
-        assert_eq!((tags, fair.rows(1)), (vec![0, 10, 20, 30], 40));
-        fair.served(1, 10, 0);
-        fair.served(1, 10, 10);
-        assert_eq!((fair.next_tag(2), fair.arrived(2, 1), fair.arrived(2, 1)), (10, 10, 11));
+        let tags: Vec<u64> = (0..4).map(|_| fair.arrived(1, 0, 10)).collect();
+        assert_eq!((tags, fair.size(1)), (vec![0, 10, 20, 30], 40));
+        fair.served(1, 0, 10, 0);
+        fair.served(1, 0, 10, 10);
+        assert_eq!((fair.next_tag(2, 0), fair.arrived(2, 0, 1), fair.arrived(2, 0, 1)), (10, 10, 11));
     }
 
     #[test]
     fn what_was_not_served_is_not_held_against_its_client() {
         let mut fair = Fair::default();
-        let tags: Vec<u64> = (0..100).map(|_| fair.arrived(1, 1)).collect();
-        tags[50..].iter().rev().for_each(|tag| fair.withdrawn(1, 1, *tag));
-        assert_eq!((fair.rows(1), fair.next_tag(1)), (50, 50));
-        tags[..49].iter().for_each(|tag| fair.withdrawn(1, 1, *tag));
-        assert_eq!((fair.rows(1), fair.next_tag(1)), (1, 50), "behind the one that waits");
-        fair.withdrawn(1, 1, 49);
+        let tags: Vec<u64> = (0..100).map(|_| fair.arrived(1, 0, 1)).collect();
+        tags[50..].iter().rev().for_each(|tag| fair.withdrawn(1, 0, 1, *tag));
+        assert_eq!((fair.size(1), fair.next_tag(1, 0)), (50, 50));
+        tags[..49].iter().for_each(|tag| fair.withdrawn(1, 0, 1, *tag));
+        assert_eq!((fair.size(1), fair.next_tag(1, 0)), (1, 50), "behind the one that waits");
+        fair.withdrawn(1, 0, 1, 49);
         assert!(fair.clients.is_empty());
+    }
+
+    #[test]
+    fn short_items_do_not_wait_behind_long_ones_nor_long_ones_for_ever() {
+        let mut fair = Fair::default();
+        let long: Vec<u64> = (0..3).map(|_| fair.arrived(1, 5, 512)).collect();
+        let short: Vec<u64> = (0..100).map(|_| fair.arrived(1, 0, 8)).collect();
+        assert_eq!(long, [0, 512, 1024]);
+        // All short ones that are 512 in size together, twice as fast as a client of one class would be, go first.
+        let before = short.iter().filter(|tag| **tag < long[1]).count();
+        assert_eq!((short[0], before), (0, 32));
+    }
+
+    #[test]
+    fn a_client_of_many_classes_gets_one_share() {
+        let mut fair = Fair::default();
+        for class in 0..4 {
+            fair.arrived(1, class, 8);
+        }
+        let many: Vec<u64> = (0..40).map(|number| fair.arrived(1, number % 4, 8)).collect();
+        let one: Vec<u64> = (0..40).map(|_| fair.arrived(2, 0, 8)).collect();
+        let until = 160;
+        let served = |tags: &[u64]| tags.iter().filter(|tag| **tag < until).count();
+        assert!(served(&many).abs_diff(served(&one)) <= 4, "{} of many, {} of one", served(&many), served(&one));
     }
 }

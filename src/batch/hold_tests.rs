@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use tokio::time::{Duration, Instant};
 
-use super::{Item, Limits, Next, Policy};
+use super::{Item, Limits, Next, Policy, Unit};
 
 /// A closed loop: each client thinks for a while, asks, and waits for its answer.
 struct Loop {
@@ -26,16 +26,22 @@ fn micros(count: u64) -> Duration {
     Duration::from_micros(count)
 }
 
-/// Steps through two virtual seconds. Thinking times vary by half, by a fixed sequence.
-fn simulate(setup: &Loop, hold_max: Duration) -> Outcome {
-    let limits = Limits {
+fn limits(hold_max: Duration) -> Limits {
+    Limits {
+        unit: Unit::Rows,
         batch_rows_max: 64,
-        preferred_rows: Vec::new(),
+        batch_size_max: 64,
+        preferred_sizes: Vec::new(),
         hold_max,
-        queue_rows_max: 4096,
+        queue_size_max: 4096,
         levels: 1,
         overtake_max: 16,
-    };
+    }
+}
+
+/// Steps through two virtual seconds. Thinking times vary by half, by a fixed sequence.
+fn simulate(setup: &Loop, hold_max: Duration) -> Outcome {
+    let limits = limits(hold_max);
     let (mut policy, start) = (Policy::new(limits), Instant::now());
     let end = start + Duration::from_secs(2);
     let mut seed = 0x9e37_79b9_u64;
@@ -53,7 +59,19 @@ fn simulate(setup: &Loop, hold_max: Duration) -> Outcome {
             arrivals.pop();
             id += 1;
             let (arrived, deadline) = (at, None);
-            policy.push(Item { id, rows: 1, group: 0, level: 0, client, tag: 0, arrived, deadline, payload: client });
+            policy.push(Item {
+                id,
+                rows: 1,
+                size: 1,
+                class: 0,
+                group: 0,
+                level: 0,
+                client,
+                tag: 0,
+                arrived,
+                deadline,
+                payload: client,
+            });
         }
     };
     while now < end {

@@ -15,6 +15,6 @@ mod run;
 mod worker;
 
 pub use calls::{Begun, Calls};
-pub use item::{Ask, Limits};
+pub use item::{Ask, Limits, Unit};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
-pub use worker::{Listener, Worker};
+pub use worker::{Listener, Ran, Worker};

@@ -1,15 +1,17 @@
 //! The batching decision: a pure function of what waits, what batches have cost, and `now`.
 //!
+//! Sizes count rows, or the tokens of rows that differ in length (`batch/item.rs`).
+//!
 //! A batch is chosen late, when the device is free. Its *head* is the first item of the most urgent level (of the
 //! earliest deadline, where items of several groups compete), unless another was overtaken too often. The head is
-//! joined by others of its group, the most urgent first and, within a level, clients in turn (`batch/fair.rs`).
+//! joined by others of its group, the most urgent first and, within a level, clients in turn (`batch/fair.rs`). Where sizes
+//! are tokens, a batch is no larger than pays: with a learned cost `a + b·size`, one of `15·a/b` spends fifteen sixteenths
+//! of its time on its own tokens, and more company would only make it late.
 //!
-//! Rows may wait if the queue has room, their client its share of it, and their answer is predicted in time.
-//!
-//! A batch that is not full waits for company only when that pays. With the learned cost `a + b·rows`, holding `k`
-//! requests for a time `d` in which `m` more are expected serves `k + m` in `d + a + b·(k + m)` instead of `k` in
-//! `a + b·k`: it pays if `a·m > k·d`, for the mean wait as for the rate. The best `d` is looked for among the bins of
-//! the forecast, up to the bound, and only while no deadline is at risk.
+//! Rows may wait if the queue has room, their client its share of it, and their answer is predicted in time. Whether a
+//! batch that is not full waits for company: `policy/hold.rs`.
+
+mod hold;
 
 use std::cmp::Ordering;
 
@@ -17,17 +19,19 @@ use tokio::time::{Duration, Instant};
 
 use super::fair::Fair;
 use super::forecast::Forecast;
-use super::item::{Ask, Item, Limits};
-use super::line::Line;
+use super::item::{Ask, Item, Limits, Unit};
+use super::line::{Line, Taking};
 use super::refusal::Refusal;
 use crate::guard::{Adaptive, alpha, may_take};
 use crate::stats::Affine;
 use crate::types::Release;
 
-/// Below this fixed cost a hold cannot gain what waking up costs.
-const FIXED_MIN: Duration = Duration::from_micros(100);
 /// One part in so many of the time left is kept free when an answer is promised: costs vary.
 const MARGIN_ONE_IN: u32 = 10;
+/// Where sizes are tokens, a batch is this many times as dear as its fixed cost at least, if enough waits.
+const WORTHWHILE: u32 = 15;
+/// And no smaller than this, whatever was learned: fits of few batches are rough.
+const WORTHWHILE_MIN: usize = 64;
 /// After so long without a batch the learned cost is put to the test again, however long it says that one takes.
 const COST_IS_STALE: Duration = Duration::from_secs(1);
 
@@ -38,6 +42,8 @@ pub(super) struct Batch<T> {
     pub(super) items: Vec<Item<T>>,
     /// Sum of the items' rows.
     pub(super) rows: usize,
+    /// Sum of their sizes.
+    pub(super) size: usize,
     /// Why it was released now.
     pub(super) release: Release,
 }
@@ -60,6 +66,7 @@ pub(super) struct Policy<T> {
     /// Not empty, each; few: one for each level and each group that is present.
     lines: Vec<Line<T>>,
     rows: usize,
+    size: usize,
     fair: Fair,
     adaptive: Adaptive,
     cost: Affine,
@@ -78,12 +85,13 @@ impl<T> Policy<T> {
     /// An empty queue that has learned nothing.
     pub(super) fn new(limits: Limits) -> Self {
         let forecast = Forecast::new(limits.hold_max);
-        let adaptive = Adaptive::new(limits.batch_rows_max, limits.queue_rows_max);
+        let adaptive = Adaptive::new(limits.batch_size_max, limits.queue_size_max);
         Self {
             limits,
             adaptive,
             lines: Vec::new(),
             rows: 0,
+            size: 0,
             fair: Fair::default(),
             cost: Affine::new(),
             forecast,
@@ -117,15 +125,15 @@ impl<T> Policy<T> {
     /// May these rows wait as well?
     pub(super) fn admit(&self, ask: &Ask, now: Instant) -> Result<(), Refusal> {
         // An empty queue takes any request that a queue may hold.
-        let limit = if self.rows == 0 { self.limits.queue_rows_max } else { self.adaptive.limit() };
-        let waiting = self.rows;
+        let limit = if self.size == 0 { self.limits.queue_size_max } else { self.adaptive.limit() };
+        let waiting = self.size;
         let free = limit.saturating_sub(waiting);
-        if ask.rows > free {
-            let full = waiting.saturating_add(ask.rows) > self.limits.queue_rows_max;
+        if ask.size > free {
+            let full = waiting.saturating_add(ask.size) > self.limits.queue_size_max;
             return Err(if full { Refusal::Full { waiting } } else { Refusal::Crowded { waiting, limit } });
         }
-        let (held, alpha) = (self.fair.rows(ask.client), alpha(ask.level, self.limits.levels));
-        if !may_take(ask.rows, held, free, alpha) {
+        let (held, alpha) = (self.fair.size(ask.client), alpha(ask.level, self.limits.levels));
+        if !may_take(ask.size, held, free, alpha) {
             return Err(Refusal::Share { held, free, alpha });
         }
         let Some(deadline) = ask.deadline else { return Ok(()) };
@@ -137,8 +145,8 @@ impl<T> Policy<T> {
         if late && !self.is_due_for_a_test(now) { Err(Refusal::TooLate { wait, left }) } else { Ok(()) }
     }
 
-    /// Rows that may wait now.
-    pub(super) fn rows_limit(&self) -> usize {
+    /// Size of what may wait now.
+    pub(super) fn size_limit(&self) -> usize {
         self.adaptive.limit()
     }
 
@@ -151,9 +159,10 @@ impl<T> Policy<T> {
     pub(super) fn push(&mut self, mut item: Item<T>) {
         self.forecast.arrived(item.arrived);
         self.rows += item.rows;
-        self.adaptive.saw(self.rows);
+        self.size += item.size;
+        self.adaptive.saw(self.size);
         self.deadline_floor = earliest(self.deadline_floor, item.deadline);
-        item.tag = self.fair.arrived(item.client, item.rows);
+        item.tag = self.fair.arrived(item.client, item.class, item.size);
         let found = self.lines.iter_mut().find(|line| line.group == item.group && line.level == item.level);
         if let Some(line) = found {
             line.push(item);
@@ -170,9 +179,8 @@ impl<T> Policy<T> {
         let line = self.lines.get_mut(at)?;
         let position = line.items.iter().position(|item| item.id == id)?;
         let item = line.items.remove(position)?;
-        line.rows -= item.rows;
-        self.rows -= item.rows;
-        self.fair.withdrawn(item.client, item.rows, item.tag);
+        line.size -= item.size;
+        self.forget(&item);
         self.drop_empty_lines();
         Some(item)
     }
@@ -184,17 +192,18 @@ impl<T> Policy<T> {
         }
         let mut expired = Vec::new();
         for line in &mut self.lines {
-            line.rows = 0;
+            line.size = 0;
             for item in std::mem::take(&mut line.items) {
                 if item.deadline.is_some_and(|deadline| deadline <= now) {
-                    self.rows -= item.rows;
-                    self.fair.withdrawn(item.client, item.rows, item.tag);
                     expired.push(item);
                 } else {
-                    line.rows += item.rows;
+                    line.size += item.size;
                     line.items.push_back(item);
                 }
             }
+        }
+        for item in &expired {
+            self.forget(item);
         }
         self.drop_empty_lines();
         let waiting = self.lines.iter().flat_map(|line| &line.items);
@@ -220,13 +229,13 @@ impl<T> Policy<T> {
             false if self.holding => Release::Delay,
             false => Release::Idle,
         };
-        Next::Run(self.take(&head, cap, release, now))
+        self.take(&head, cap, release, now).map_or(Next::Empty, Next::Run)
     }
 
-    /// A batch of `rows` took so long and ended `now`; the device is free again.
-    pub(super) fn learn(&mut self, rows: usize, took: Duration, now: Instant) {
+    /// A batch of this size took so long and ended `now`; the device is free again.
+    pub(super) fn learn(&mut self, size: usize, took: Duration, now: Instant) {
         self.failed(now);
-        self.cost.learn(u32::try_from(rows).unwrap_or(u32::MAX), took);
+        self.cost.learn(u32::try_from(size).unwrap_or(u32::MAX), took);
     }
 
     /// A batch failed: the device is free again, and nothing was learned of its cost.
@@ -237,28 +246,29 @@ impl<T> Policy<T> {
     }
 
     /// Learned cost of a batch; `None` until enough batches ran.
-    pub(super) fn predict(&self, rows: usize) -> Option<Duration> {
-        self.cost.predict(u32::try_from(rows).unwrap_or(u32::MAX))
+    pub(super) fn predict(&self, size: usize) -> Option<Duration> {
+        self.cost.predict(u32::try_from(size).unwrap_or(u32::MAX))
     }
 
     /// Time until rows that arrive now are answered: the running batch, all that goes before them, and their own batch.
     fn predicted_answer(&self, ask: &Ask, now: Instant) -> Duration {
-        let batch_rows_max = self.limits.batch_rows_max;
+        let batch = self.full_size();
         let busy = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        let before = self.rows_before(ask);
+        let before = self.size_before(ask);
         // What does not fill a batch is joined by the newcomer.
-        let (full, beside) = (before / batch_rows_max, before % batch_rows_max);
-        let cost = |rows: usize| self.predict(rows.min(batch_rows_max)).unwrap_or(Duration::ZERO);
-        let whole = cost(batch_rows_max).saturating_mul(u32::try_from(full).unwrap_or(u32::MAX));
-        busy.saturating_add(whole).saturating_add(cost(beside.saturating_add(ask.rows)))
+        let (full, beside) = (before / batch, before % batch);
+        let cost = |size: usize| self.predict(size).unwrap_or(Duration::ZERO);
+        let whole = cost(batch).saturating_mul(u32::try_from(full).unwrap_or(u32::MAX));
+        let own = beside.saturating_add(ask.size);
+        busy.saturating_add(whole).saturating_add(cost(own.min(batch.max(ask.size))))
     }
 
-    /// Rows that would go before these: those of more urgent levels, and at their own level those of lesser tags.
-    fn rows_before(&self, ask: &Ask) -> usize {
-        let tag = self.fair.next_tag(ask.client);
+    /// Size of what would go before: that of more urgent levels, and at the same level that of lesser tags.
+    fn size_before(&self, ask: &Ask) -> usize {
+        let tag = self.fair.next_tag(ask.client, ask.class);
         let before = self.lines.iter().map(|line| match line.level.cmp(&ask.level) {
-            Ordering::Less => line.rows,
-            Ordering::Equal => line.rows_until(tag),
+            Ordering::Less => line.size,
+            Ordering::Equal => line.size_until(tag),
             Ordering::Greater => 0,
         });
         before.sum()
@@ -267,7 +277,7 @@ impl<T> Policy<T> {
     /// Is the learned cost so old that a batch is better tried than refused?
     fn is_due_for_a_test(&self, now: Instant) -> bool {
         let fresh = |ended: Instant| now.saturating_duration_since(ended) < COST_IS_STALE;
-        self.rows == 0 && self.busy_until.is_none() && !self.ended.is_some_and(fresh)
+        self.size == 0 && self.busy_until.is_none() && !self.ended.is_some_and(fresh)
     }
 
     fn head(&self, now: Instant) -> Option<Head> {
@@ -280,20 +290,31 @@ impl<T> Policy<T> {
         Some(Head {
             line: at,
             group: first.group,
-            rows: first.rows,
+            size: first.size,
             deadline: first.deadline,
-            waiting: company.map(|line| line.rows).sum(),
+            waiting: company.map(|line| line.size).sum(),
         })
     }
 
-    /// Rows that the head's batch may have at most, and the reason to give when it has them.
+    /// Size of a batch that has all the company that it pays to have.
+    pub(super) fn full_size(&self) -> usize {
+        let limit = self.limits.batch_size_max;
+        let (fixed, each) = (self.cost.fixed(), self.cost.per_row());
+        if self.limits.unit == Unit::Rows || each.is_zero() || self.predict(limit).is_none() {
+            return limit;
+        }
+        let worthwhile = fixed.saturating_mul(WORTHWHILE).as_nanos() / each.as_nanos();
+        usize::try_from(worthwhile).unwrap_or(usize::MAX).max(WORTHWHILE_MIN).min(limit)
+    }
+
+    /// What the head's batch may have in size at most, and the reason to give when it has that.
     fn cap(&self, head: &Head, now: Instant) -> (usize, Release) {
-        let (mut cap, mut limit) = (self.limits.batch_rows_max, Release::Full);
-        if let Some(allowed) = self.rows_in_time(head, now).filter(|allowed| *allowed < cap) {
+        let (mut cap, mut limit) = (self.full_size(), Release::Full);
+        if let Some(allowed) = self.size_in_time(head, now).filter(|allowed| *allowed < cap) {
             (cap, limit) = (allowed, Release::Deadline);
         }
-        let reached = |size: &&usize| **size <= cap.min(head.waiting) && **size >= head.rows;
-        if let Some(size) = self.limits.preferred_rows.iter().rev().find(reached)
+        let reached = |size: &&usize| **size <= cap.min(head.waiting) && **size >= head.size;
+        if let Some(size) = self.limits.preferred_sizes.iter().rev().find(reached)
             && *size < cap
         {
             (cap, limit) = (*size, Release::Preferred);
@@ -301,48 +322,18 @@ impl<T> Policy<T> {
         (cap, limit)
     }
 
-    /// Where rows are dear, the most rows with which the head is still in time. `None` where it does not matter: no
+    /// Where rows are dear, the largest batch with which the head is still in time. `None` where it does not matter: no
     /// deadline, cheap rows, or too late whatever is done.
-    fn rows_in_time(&self, head: &Head, now: Instant) -> Option<usize> {
+    fn size_in_time(&self, head: &Head, now: Instant) -> Option<usize> {
         let left = head.deadline?.saturating_duration_since(now);
-        let whole = self.predict(self.limits.batch_rows_max)?;
+        let whole = self.predict(self.full_size())?;
         let (fixed, per_row) = (self.cost.fixed(), self.cost.per_row());
         let dear = whole.saturating_sub(fixed) > fixed;
         if !dear || whole <= left || per_row.is_zero() {
             return None;
         }
         let allowed = left.checked_sub(fixed)?.as_nanos() / per_row.as_nanos().max(1);
-        usize::try_from(allowed).ok().filter(|allowed| *allowed >= head.rows)
-    }
-
-    /// Until when it pays to wait for company; `None` if it does not.
-    fn hold(&self, head: &Head, now: Instant) -> Option<Instant> {
-        let fixed = self.cost.fixed();
-        let cost = self.predict(head.waiting + 1)?;
-        if fixed < FIXED_MIN || self.limits.hold_max.is_zero() {
-            return None;
-        }
-        let (mut count, mut oldest, mut deadline) = (0.0, now, None);
-        for item in self.company(head) {
-            count += 1.0;
-            oldest = oldest.min(item.arrived);
-            deadline = earliest(deadline, item.deadline);
-        }
-        // The bound is on what the hold adds, not on what was waited for the device.
-        let free_since = self.ended.map_or(oldest, |ended| ended.max(oldest));
-        let latest = earliest(Some(free_since + self.limits.hold_max), latest_start(deadline, cost, now))?;
-        let gain = |until: Instant, expected: f64| {
-            fixed.as_secs_f64() * expected - count * until.saturating_duration_since(now).as_secs_f64()
-        };
-        let gains = self.forecast.until(now, latest).map(|(until, expected)| (until, gain(until, expected)));
-        let (until, gain) = gains.max_by(|one, other| one.1.total_cmp(&other.1))?;
-        (gain > 0.0).then_some(until)
-    }
-
-    /// Must the head's company start now, lest a deadline be missed?
-    fn is_at_risk(&self, head: &Head, now: Instant) -> bool {
-        let cost = self.predict(head.waiting + 1).unwrap_or(Duration::ZERO);
-        self.company(head).any(|item| latest_start(item.deadline, cost, now).is_some_and(|start| start <= now))
+        usize::try_from(allowed).ok().filter(|allowed| *allowed >= head.size)
     }
 
     /// What may share the head's batch, the head included.
@@ -351,28 +342,34 @@ impl<T> Policy<T> {
         self.lines.iter().filter(move |line| line.group == group).flat_map(|line| &line.items)
     }
 
-    /// Takes the head and its company, `cap` rows at most (the head alone may exceed it).
-    fn take(&mut self, head: &Head, cap: usize, release: Release, now: Instant) -> Batch<T> {
-        let mut items = Vec::with_capacity(cap.min(head.waiting));
-        let mut rows = 0;
-        if let Some(line) = self.lines.get_mut(head.line) {
-            line.take(&mut items, &mut rows, head.rows);
-        }
+    /// Takes the head and its company, of size `cap` at most (the head alone may exceed it).
+    fn take(&mut self, head: &Head, cap: usize, release: Release, now: Instant) -> Option<Batch<T>> {
+        let first = self.lines.get_mut(head.line).and_then(Line::pop)?;
+        let mut taking = Taking::new(first, self.limits.batch_rows_max, cap);
         for level in 0..self.limits.levels {
             let line = self.lines.iter_mut().find(|line| line.group == head.group && line.level == level);
             if let Some(line) = line {
-                line.take(&mut items, &mut rows, cap);
+                line.take(&mut taking);
             }
         }
+        let Taking { items, rows, size, .. } = taking;
         self.count_overtaken(&items);
         for item in &items {
-            self.fair.served(item.client, item.rows, item.tag);
+            self.fair.served(item.client, item.class, item.size, item.tag);
         }
         self.rows -= rows;
+        self.size -= size;
         self.drop_empty_lines();
-        self.busy_until = self.predict(rows).map(|cost| now + cost);
+        self.busy_until = self.predict(size).map(|cost| now + cost);
         self.holding = false;
-        Batch { items, rows, release }
+        Some(Batch { items, rows, size, release })
+    }
+
+    /// An item has left without being served.
+    fn forget(&mut self, item: &Item<T>) {
+        self.rows -= item.rows;
+        self.size -= item.size;
+        self.fair.withdrawn(item.client, item.class, item.size, item.tag);
     }
 
     /// A line from which nothing was taken has been overtaken once more; the others begin anew.
@@ -396,15 +393,10 @@ impl<T> Policy<T> {
 struct Head {
     line: usize,
     group: u64,
-    rows: usize,
+    size: usize,
     deadline: Option<Instant>,
-    /// Rows of its group that wait, its own included.
+    /// Size of what waits of its group, its own included.
     waiting: usize,
-}
-
-/// When work of this cost must begin to be done by its deadline.
-fn latest_start(deadline: Option<Instant>, cost: Duration, now: Instant) -> Option<Instant> {
-    deadline.map(|deadline| deadline.checked_sub(cost).unwrap_or(now))
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

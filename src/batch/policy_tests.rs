@@ -5,25 +5,27 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use tokio::time::{Duration, Instant};
 
-use super::{Ask, Batch, Item, Limits, Next, Policy, Refusal, Release};
+use super::{Ask, Batch, Item, Limits, Next, Policy, Refusal, Release, Unit};
 
 fn limits() -> Limits {
     Limits {
+        unit: Unit::Rows,
         batch_rows_max: 8,
-        preferred_rows: Vec::new(),
+        batch_size_max: 8,
+        preferred_sizes: Vec::new(),
         hold_max: Duration::from_millis(2),
-        queue_rows_max: 64,
+        queue_size_max: 64,
         levels: 2,
         overtake_max: 4,
     }
 }
 
 fn item(id: u64, rows: usize, level: usize, arrived: Instant) -> Item<u64> {
-    Item { id, rows, group: 0, level, client: 0, tag: 0, arrived, deadline: None, payload: id }
+    Item { id, rows, size: rows, class: 0, group: 0, level, client: 0, tag: 0, arrived, deadline: None, payload: id }
 }
 
 fn ask(rows: usize, deadline: Option<Instant>) -> Ask {
-    Ask { rows, level: 0, client: 0, deadline }
+    Ask { size: rows, class: 0, level: 0, client: 0, deadline }
 }
 
 fn ms(count: u64) -> Duration {
@@ -85,7 +87,7 @@ fn a_misfit_never_closes_a_batch() {
 #[test]
 fn preferred_sizes_cut_batches() {
     let now = Instant::now();
-    let mut policy = Policy::new(Limits { preferred_rows: vec![2, 4], ..limits() });
+    let mut policy = Policy::new(Limits { preferred_sizes: vec![2, 4], ..limits() });
     for id in 1..=7 {
         policy.push(item(id, 1, 0, now));
     }
@@ -98,7 +100,7 @@ fn preferred_sizes_cut_batches() {
 #[test]
 fn urgent_rows_go_first_but_overtake_only_so_often() {
     let now = Instant::now();
-    let mut policy = Policy::new(Limits { batch_rows_max: 1, ..limits() });
+    let mut policy = Policy::new(Limits { batch_rows_max: 1, batch_size_max: 1, ..limits() });
     policy.push(item(0, 1, 1, now));
     let mut batches = 0;
     for id in 1.. {
@@ -322,15 +324,16 @@ fn play(events: Vec<Event>, limits: &Limits) {
         match event {
             Event::Arrive { rows, group, level, client, deadline } => {
                 let deadline = deadline.map(|after| now + ms(after));
-                let free = limits.queue_rows_max - policy.rows();
-                match policy.admit(&Ask { rows, level, client, deadline }, now) {
+                let free = limits.queue_size_max - policy.rows();
+                match policy.admit(&Ask { size: rows, class: 0, level, client, deadline }, now) {
                     Ok(()) => {
                         next_id += 1;
-                        let item = Item { rows, group, level, client, deadline, ..item(next_id, 1, 0, now) };
+                        let item =
+                            Item { rows, size: rows, group, level, client, deadline, ..item(next_id, 1, 0, now) };
                         world.waiting.insert(next_id, item.clone());
                         policy.push(item);
                     }
-                    Err(Refusal::Full { waiting }) => assert!(waiting + rows > limits.queue_rows_max),
+                    Err(Refusal::Full { waiting }) => assert!(waiting + rows > limits.queue_size_max),
                     Err(Refusal::Expired) => assert!(deadline.is_some_and(|deadline| deadline <= now)),
                     Err(Refusal::Crowded { .. }) => unreachable!("nothing ended late"),
                     Err(Refusal::Share { held, free: left, alpha }) => {
@@ -367,7 +370,7 @@ fn play(events: Vec<Event>, limits: &Limits) {
         }
         let rows: usize = world.waiting.values().map(|item| item.rows).sum();
         assert_eq!(policy.rows(), rows, "rows are counted");
-        assert!(rows <= limits.queue_rows_max);
+        assert!(rows <= limits.queue_size_max);
         assert_eq!(policy.oldest(), world.waiting.values().map(|item| item.arrived).min());
         let earliest = world.waiting.values().filter_map(|item| item.deadline).min();
         assert!(earliest.is_none() || policy.next_expiry() <= earliest);
@@ -393,6 +396,6 @@ proptest! {
     #[test]
     fn every_item_leaves_once_in_order_and_in_time(events in proptest::collection::vec(event(), 1..200)) {
         play(events.clone(), &limits());
-        play(events, &Limits { preferred_rows: vec![8], hold_max: Duration::ZERO, ..limits() });
+        play(events, &Limits { preferred_sizes: vec![8], hold_max: Duration::ZERO, ..limits() });
     }
 }

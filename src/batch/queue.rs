@@ -10,11 +10,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant};
 
 use super::calls::Calls;
-use super::item::{Ask, Item, Limits};
+use super::item::{Ask, Item, Limits, Unit, class};
 use super::policy::{Batch, Next, Policy};
 use super::refusal::Refusal;
 use crate::stats::nanos;
-use crate::types::{BatchReport, Error, Reason, Tensor};
+use crate::types::{BatchReport, Error, Reason, Rows, Tensor};
 
 /// While a batch runs, an expired item is answered at most so late.
 const EXPIRY_NOTICED_WITHIN: Duration = Duration::from_millis(5);
@@ -22,10 +22,14 @@ const EXPIRY_NOTICED_WITHIN: Duration = Duration::from_millis(5);
 /// Rows of one request, checked against the model's signature.
 #[derive(Debug)]
 pub struct Job {
-    /// Inputs in the signature's order, each with as many rows as are asked for.
-    pub inputs: Vec<Tensor>,
-    /// How many rows, whose, how urgent, until when.
-    pub ask: Ask,
+    /// The rows, at least one.
+    pub rows: Rows,
+    /// Priority level, 0 the most urgent.
+    pub level: usize,
+    /// Number of the client whose rows they are.
+    pub client: u64,
+    /// When their answer stops being wanted.
+    pub deadline: Option<Instant>,
     /// When the request arrived.
     pub arrived: Instant,
 }
@@ -42,7 +46,7 @@ pub struct PartAnswer {
 /// What an item carries through the policy.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) inputs: Vec<Tensor>,
+    pub(super) rows: Rows,
     pub(super) reply: oneshot::Sender<Result<PartAnswer, Error>>,
 }
 
@@ -125,25 +129,28 @@ impl Queue {
         admitted
     }
 
-    /// Lets a job wait, cut into parts of at most a batch. All of it is taken, or none. Wakes nobody.
+    /// Lets a job wait, cut into parts of at most a batch (but for single rows that are larger). All of it is taken, or none. Wakes nobody.
     ///
     /// Errors: queue full, more than the client's share, predicted answer too late, deadline passed, draining. Cost: one
     /// lock.
     pub fn submit(self: &Arc<Self>, job: Job) -> Result<Ticket, Error> {
-        let Job { inputs, ask, arrived } = job;
-        let Ask { rows, level, client, deadline } = ask;
-        let group = self.group(&inputs);
-        let parts = cut(inputs, rows, self.limits.batch_rows_max)?;
+        let Job { rows, level, client, deadline, arrived } = job;
+        let group = self.group(&rows);
+        let ask = Ask { size: rows.size(), class: self.class(&rows), level, client, deadline };
+        let parts = rows.cut(self.limits.batch_rows_max, self.limits.batch_size_max);
+        let parts = parts.ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;
         let mut ticket = Ticket { queue: Arc::clone(self), group, level, parts: SmallVec::new() };
         let mut state = self.state.lock();
         let (expired, admitted) = self.admit(&mut state, &ask, arrived);
         if admitted.is_ok() {
-            for (inputs, rows) in parts {
+            for part in parts {
                 let (reply, answer) = oneshot::channel();
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 ticket.parts.push(Part { id, answer });
-                let payload = Waiting { inputs, reply };
-                state.policy.push(Item { id, rows, group, level, client, tag: 0, arrived, deadline, payload });
+                let (rows, size, class) = (part.count(), part.size(), self.class(&part));
+                let payload = Waiting { rows: part, reply };
+                let item = Item { id, rows, size, class, group, level, client, tag: 0, arrived, deadline, payload };
+                state.policy.push(item);
             }
         }
         drop(state);
@@ -163,7 +170,7 @@ impl Queue {
                 admitted = state.policy.admit(ask, now);
             }
         }
-        (expired, admitted.map_err(|refusal| refusal.error(ask.rows, self.limits.queue_rows_max)))
+        (expired, admitted.map_err(|refusal| refusal.error(ask.size, &self.limits)))
     }
 
     /// What the worker should do, the device being free.
@@ -217,11 +224,11 @@ impl Queue {
         }
     }
 
-    /// A batch of `rows` rows took so long and ended `now`.
-    pub fn learn(&self, rows: usize, took: Duration, now: Instant) {
+    /// A batch of this size took so long and ended `now`.
+    pub fn learn(&self, size: usize, took: Duration, now: Instant) {
         let mut state = self.state.lock();
-        state.policy.learn(rows, took, now);
-        let full_batch = state.policy.predict(self.limits.batch_rows_max).unwrap_or_default();
+        state.policy.learn(size, took, now);
+        let full_batch = state.policy.predict(state.policy.full_size()).unwrap_or_default();
         drop(state);
         self.full_batch.store(nanos(full_batch), Ordering::Relaxed);
     }
@@ -231,9 +238,9 @@ impl Queue {
         self.state.lock().policy.ended(late, now);
     }
 
-    /// Rows that may wait now.
-    pub fn rows_limit(&self) -> usize {
-        self.state.lock().policy.rows_limit()
+    /// Size of what may wait now: rows, or tokens.
+    pub fn size_limit(&self) -> usize {
+        self.state.lock().policy.size_limit()
     }
 
     /// Learned cost of a full batch; zero until enough batches ran.
@@ -245,10 +252,19 @@ impl Queue {
         self.state.lock().policy.failed(now);
     }
 
-    /// Rows share a batch when every input has the same element type and row shape.
-    fn group(&self, inputs: &[Tensor]) -> u64 {
+    /// Rows are told apart by their lengths where these differ.
+    fn class(&self, rows: &Rows) -> u8 {
+        match self.limits.unit {
+            Unit::Rows => 0,
+            Unit::Tokens => class(rows.longest()),
+        }
+    }
+
+    /// Rows share a batch when they have the same inputs, each of the same element type and row shape.
+    fn group(&self, rows: &Rows) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        for input in inputs {
+        rows.lengths().is_some().hash(&mut hasher);
+        for input in rows.inputs() {
             input.dtype().hash(&mut hasher);
             input.shape().row_dims().hash(&mut hasher);
         }
@@ -317,25 +333,6 @@ fn join(answers: SmallVec<[PartAnswer; 1]>) -> Result<PartAnswer, Error> {
         .collect();
     let differ = || Error::new(Reason::Model, "the parts of the request gave outputs of different shapes");
     Ok(PartAnswer { outputs: joined.ok_or_else(differ)?, report })
-}
-
-type Cut = SmallVec<[(Vec<Tensor>, usize); 1]>;
-
-/// Cuts inputs of `rows` rows into parts of at most `rows_max`.
-fn cut(inputs: Vec<Tensor>, rows: usize, rows_max: usize) -> Result<Cut, Error> {
-    if rows <= rows_max {
-        return Ok(SmallVec::from_iter([(inputs, rows)]));
-    }
-    let mut counts = vec![rows_max; rows / rows_max];
-    counts.extend((!rows.is_multiple_of(rows_max)).then_some(rows % rows_max));
-    let mut parts: Cut = counts.iter().map(|count| (Vec::with_capacity(inputs.len()), *count)).collect();
-    for input in &inputs {
-        let pieces = input.split(&counts).ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;
-        for (part, piece) in parts.iter_mut().zip(pieces) {
-            part.0.push(piece);
-        }
-    }
-    Ok(parts)
 }
 
 fn answer_expired(expired: Vec<Item<Waiting>>, now: Instant) {

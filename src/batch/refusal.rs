@@ -1,7 +1,8 @@
-//! Why rows may not wait, and what their client is told.
+//! Why rows may not wait, and what their client is told: in rows, or in tokens where those are counted.
 
 use tokio::time::Duration;
 
+use super::item::Limits;
 use crate::types::{Error, Reason};
 
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -9,25 +10,25 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Why rows may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// So many rows wait, and no more may.
+    /// So much waits, and no more may.
     Full {
-        /// Rows that wait.
+        /// Size of what waits.
         waiting: usize,
     },
-    /// So many rows wait, and more would end late, as has been seen.
+    /// So much waits, and more would end late, as has been seen.
     Crowded {
-        /// Rows that wait.
+        /// Size of what waits.
         waiting: usize,
-        /// Rows that may wait now.
+        /// Size of what may wait now.
         limit: usize,
     },
     /// Their client has more than its share of the queue.
     Share {
-        /// Rows of the client that wait.
+        /// Size of what waits of the client.
         held: usize,
-        /// Rows that may wait still.
+        /// Size of what may wait still.
         free: usize,
-        /// How many times the free rows it may have.
+        /// How many times what is free it may have.
         alpha: usize,
     },
     /// Their answer would come later than it is wanted.
@@ -42,21 +43,23 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What a client is told that asked for `rows` rows; `limit` is the queue's.
-    pub(super) fn error(&self, rows: usize, limit: usize) -> Error {
+    /// What a client is told that asked for so much.
+    pub(super) fn error(&self, size: usize, limits: &Limits) -> Error {
+        let (unit, most) = (limits.unit.name(), limits.queue_size_max);
         match self {
             Self::Full { waiting } => {
-                let detail = format!("queue full: {waiting} rows are waiting, {rows} more exceed the limit of {limit}");
+                let detail =
+                    format!("queue full: {waiting} {unit} are waiting, {size} more exceed the limit of {most}");
                 Error::new(Reason::QueueFull, detail).retry_after(RETRY_AFTER)
             }
             Self::Crowded { waiting, limit } => {
                 let detail =
-                    format!("{waiting} rows are waiting, and no more than {limit} were seen to end in time lately");
+                    format!("{waiting} {unit} are waiting, and no more than {limit} were seen to end in time lately");
                 Error::new(Reason::Concurrency, detail).retry_after(RETRY_AFTER)
             }
             Self::Share { held, free, alpha } => {
                 let detail = format!(
-                    "the client has {held} rows in the model's queue of {limit}, its share is {alpha} times the {free} \
+                    "the client has {held} {unit} in the model's queue of {most}, its share is {alpha} times the {free} \
                      that are free"
                 );
                 Error::new(Reason::ClientShare, detail).retry_after(RETRY_AFTER)

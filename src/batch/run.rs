@@ -7,9 +7,9 @@ use tokio::time::{Duration, Instant};
 use super::item::Item;
 use super::policy::Batch;
 use super::queue::{PartAnswer, Queue, Waiting, expire};
-use super::worker::Listener;
+use super::worker::{Listener, Ran};
 use crate::device::{Device, Fault, Outcome};
-use crate::types::{BatchReport, Error, Reason, Release, Tensor};
+use crate::types::{BatchReport, Error, Reason, Release, Rows, Tensor};
 
 /// Runs a batch; if it fails, its halves, until the guilty items are alone with their errors.
 pub(super) async fn run(
@@ -26,14 +26,15 @@ pub(super) async fn run(
         if batch.items.is_empty() {
             continue;
         }
-        let parts = batch.items.iter_mut().map(|item| std::mem::take(&mut item.payload.inputs)).collect();
+        let parts = batch.items.iter_mut().map(|item| std::mem::take(&mut item.payload.rows)).collect();
         let (parts, outcome) = execute(queue, device, parts).await;
         let ended = Instant::now();
         let took = ended.saturating_duration_since(started);
-        listener.ran(batch.rows, batch.release, ended);
+        let ran = Ran { rows: batch.rows, size: batch.size, release: batch.release };
+        listener.ran(ran, ended);
         match outcome {
             Ok(outputs) => {
-                queue.learn(batch.rows, took, ended);
+                queue.learn(batch.size, took, ended);
                 answer(batch, outputs, started, took);
             }
             Err(fault) => {
@@ -41,8 +42,8 @@ pub(super) async fn run(
                 if fault.panicked {
                     listener.panicked();
                 }
-                for (item, inputs) in batch.items.iter_mut().zip(parts) {
-                    item.payload.inputs = inputs;
+                for (item, rows) in batch.items.iter_mut().zip(parts) {
+                    item.payload.rows = rows;
                 }
                 blame(batch, &fault, listener, &mut pending);
             }
@@ -52,7 +53,7 @@ pub(super) async fn run(
 }
 
 /// Runs the parts, answering what expires in the queue meanwhile.
-async fn execute(queue: &Queue, device: &mut Device, parts: Vec<Vec<Tensor>>) -> Outcome {
+async fn execute(queue: &Queue, device: &mut Device, parts: Vec<Rows>) -> Outcome {
     let mut run = pin!(device.run(parts));
     tokio::select! {
         biased;
@@ -65,12 +66,16 @@ fn drop_expired(batch: &mut Batch<Waiting>, now: Instant) {
     let late = |item: &mut Item<Waiting>| item.deadline.is_some_and(|deadline| deadline <= now);
     for item in batch.items.extract_if(.., late) {
         batch.rows -= item.rows;
+        batch.size -= item.size;
         expire(item, now);
     }
     // A client that has gone is not computed for either.
     batch.items.retain(|item| {
         let wanted = !item.payload.reply.is_closed();
-        batch.rows -= if wanted { 0 } else { item.rows };
+        if !wanted {
+            batch.rows -= item.rows;
+            batch.size -= item.size;
+        }
         wanted
     });
 }
@@ -82,7 +87,8 @@ fn blame(mut batch: Batch<Waiting>, fault: &Fault, listener: &dyn Listener, pend
         let items = batch.items.split_off(batch.items.len() / 2);
         for items in [items, batch.items] {
             let rows = items.iter().map(|item| item.rows).sum();
-            pending.push(Batch { items, rows, release: Release::Bisect });
+            let size = items.iter().map(|item| item.size).sum();
+            pending.push(Batch { items, rows, size, release: Release::Bisect });
         }
         return;
     }

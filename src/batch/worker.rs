@@ -18,12 +18,23 @@ const COMPANY_WITHIN: Duration = Duration::from_micros(50);
 
 /// Hears what a worker does, to count it.
 pub trait Listener: Send + Sync {
-    /// A batch of `rows` rows ended at `now`; its requests have not been answered yet.
-    fn ran(&self, rows: usize, release: Release, now: Instant);
+    /// A batch ended at `now`; its requests have not been answered yet.
+    fn ran(&self, batch: Ran, now: Instant);
     /// A failed batch was cut in two.
     fn bisected(&self);
     /// The model panicked and its executor was rebuilt.
     fn panicked(&self);
+}
+
+/// A batch that ran, whether it failed or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// Its rows.
+    pub rows: usize,
+    /// Its size: rows, or tokens.
+    pub size: usize,
+    /// Why it was released when it was.
+    pub release: Release,
 }
 
 /// A queue and the device that serves it.

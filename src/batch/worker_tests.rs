@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Duration, Instant};
 
-use super::super::{Ask, Calls, Job, Limits, Queue, Ticket};
-use super::{Listener, Worker};
+use super::super::{Calls, Job, Limits, Queue, Ticket, Unit};
+use super::{Listener, Ran, Worker};
 use crate::device::{Cores, Device, Executor};
-use crate::types::{Error, Reason, Release, Shape, Tensor};
+use crate::types::{Error, Reason, Release, Rows, Shape, Tensor};
 
 /// Doubles every value; refuses 13, panics on 99, loses the rows on 17, sleeps for a while on 7.
 struct Doubling;
 
 impl Executor for Doubling {
-    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
-        let joined = Tensor::join(parts.iter().map(|part| &part[0])).expect("same shapes");
+    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
+        let joined = Tensor::join(parts.iter().map(|part| &part.inputs()[0])).expect("same shapes");
         let values = joined.to_f32().expect("f32");
         assert!(!values.contains(&99.0), "ninety-nine");
         if values.contains(&13.0) {
@@ -45,7 +45,7 @@ struct Counts {
 }
 
 impl Listener for Counts {
-    fn ran(&self, _rows: usize, _release: Release, _now: Instant) {
+    fn ran(&self, _batch: Ran, _now: Instant) {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -61,10 +61,12 @@ impl Listener for Counts {
 fn queue(queue_rows_max: usize) -> Arc<Queue> {
     Queue::new(
         Limits {
+            unit: Unit::Rows,
             batch_rows_max: 16,
-            preferred_rows: Vec::new(),
+            batch_size_max: 16,
+            preferred_sizes: Vec::new(),
             hold_max: Duration::from_millis(2),
-            queue_rows_max,
+            queue_size_max: queue_rows_max,
             levels: 2,
             overtake_max: 8,
         },
@@ -74,8 +76,8 @@ fn queue(queue_rows_max: usize) -> Arc<Queue> {
 
 fn job(values: &[f32]) -> Job {
     let inputs = vec![Tensor::from_f32(Shape::new(&[values.len(), 1]), values).expect("a tensor")];
-    let ask = Ask { rows: values.len(), level: 0, client: 0, deadline: None };
-    Job { inputs, ask, arrived: Instant::now() }
+    let rows = Rows::uniform(inputs, values.len());
+    Job { rows, level: 0, client: 0, deadline: None, arrived: Instant::now() }
 }
 
 async fn ask(worker: &Worker, values: &[f32]) -> Result<Vec<f32>, Error> {
@@ -106,7 +108,7 @@ fn inline() -> Device {
 }
 
 fn threaded() -> Device {
-    let cores = Cores::new(1).expect("a pool");
+    let cores = Cores::new("test", 1).expect("a pool");
     Device::on_thread("test", Box::new(Doubling), cores).expect("a thread")
 }
 
@@ -141,8 +143,8 @@ async fn requests_larger_than_a_batch_are_cut_and_joined() {
 
 #[test]
 fn a_request_that_cannot_be_cut_is_refused() {
-    let mut uneven = job(&[1.0; 20]);
-    uneven.inputs.push(Tensor::from_f32(Shape::new(&[19, 1]), &[1.0; 19]).expect("a tensor"));
+    let input = |rows: usize| Tensor::from_f32(Shape::new(&[rows, 1]), &vec![1.0; rows]).expect("a tensor");
+    let uneven = Job { rows: Rows::uniform(vec![input(20), input(19)], 20), ..job(&[]) };
     let refused = queue(1024).submit(uneven).expect_err("19 rows are not 20");
     assert_eq!((refused.reason(), refused.detail()), (Reason::Invalid, "inputs differ in their number of rows"));
 }
@@ -196,7 +198,7 @@ async fn what_expires_while_the_device_is_busy_is_answered_then_and_never_run() 
     }
     let begun = Instant::now();
     let mut hasty = job(&[1.0]);
-    hasty.ask.deadline = Some(begun + Duration::from_millis(10));
+    hasty.deadline = Some(begun + Duration::from_millis(10));
     let late = submit(&queue, hasty).answer().await.expect_err("expired");
     assert_eq!(late.reason(), Reason::Deadline);
     assert!(begun.elapsed() < Duration::from_millis(300), "answered while the device was busy");

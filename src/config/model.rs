@@ -16,6 +16,7 @@ use super::reader::{Reader, Sources, positive};
 use super::score::ScoreKind;
 
 const BATCH_ROWS_MAX: u32 = 1 << 16;
+const BATCH_TOKENS_MAX: u32 = 1 << 22;
 const QUEUE_ROWS_MAX: u32 = 1 << 24;
 const PRIORITY_LEVELS_MAX: u32 = 16;
 /// Rows that a queue or a request may have by default, in full batches.
@@ -59,6 +60,8 @@ pub enum VersionPolicy {
 pub struct BatchingConfig {
     /// Upper bound of a hold; zero never holds.
     pub max_queue_delay: Duration,
+    /// Largest batch of rows that differ in length, tokens.
+    pub max_batch_tokens: NonZeroUsize,
     /// Batch sizes at which a batch is cut, ascending, none above `max_batch_size`; empty for none.
     pub preferred_batch_sizes: Vec<NonZeroUsize>,
     /// Rows that may wait, at least `max_batch_size`.
@@ -178,6 +181,13 @@ impl BatchingConfig {
             )
             .change("0ms never holds; raise it where throughput counts more than the latency of single requests")
             .get("batching.max_queue_delay", &delay, 2 * MILLISECOND);
+        let max_batch_tokens = settings
+            .what(
+                "Largest batch of a text model, in tokens, beside `max_batch_size`. A batch is made no larger than pays: \
+                 once its fixed cost is a sixteenth of the whole, more company would only make it late",
+            )
+            .change("Lower it where long texts take too much memory; raise it for a GPU that a batch does not fill")
+            .get("batching.max_batch_tokens", &Positive(BATCH_TOKENS_MAX), positive(8192));
         let size = List(Positive(BATCH_ROWS_MAX));
         let mut preferred_batch_sizes = settings.what("Batch sizes that the model likes; a batch is cut to one of them where it can. None above `max_batch_size`").change("Set it where a model is much faster at some sizes than just above them").get("batching.preferred_batch_sizes", &size, Vec::new());
         preferred_batch_sizes.sort_unstable();
@@ -207,6 +217,7 @@ impl BatchingConfig {
             .get("batching.overtake_max", &Positive(1 << 20), positive(16));
         Self {
             max_queue_delay,
+            max_batch_tokens,
             preferred_batch_sizes,
             queue_rows_max,
             request_rows_max: request.unwrap_or(rows.min(queue_rows_max)),

@@ -1,4 +1,4 @@
-//! The machine's cores for large models: a pool apart from the network's threads.
+//! The machine's cores for what takes long: pools apart from the network's threads.
 //!
 //! Its threads are as nice as the network's. Giving the network's a precedence gains nothing that can be measured, for the
 //! scheduler runs what slept first anyway; but under a storm of refusals it starves the models.
@@ -12,13 +12,17 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 pub struct Cores(Arc<ThreadPool>);
 
 impl Cores {
-    /// A pool of `threads` threads.
+    /// A pool of `threads` threads that are called `name`.
     ///
     /// Errors: the threads cannot be started.
-    pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("compute-{index}")).build()?;
-        Ok(Self(Arc::new(pool)))
+    pub fn new(name: &'static str, threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(move |index| format!("{name}-{index}"));
+        Ok(Self(Arc::new(pool.build()?)))
+    }
+
+    /// Has `work` done by a thread of the pool, after all that was given to it before.
+    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        self.0.spawn_fifo(work);
     }
 
     /// Runs `work` in the pool, which parallel loops inside it then use.

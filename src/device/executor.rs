@@ -5,15 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::{error, warn};
 
-use crate::types::{Error, Reason, Tensor};
+use crate::types::{Error, Reason, Rows, Tensor};
 
 /// Runs one model. Takes and gives host bytes, so that it can live in another process.
 pub trait Executor: Send {
-    /// Runs a batch: `parts` holds each item's inputs in the signature's order. Gives the outputs in the signature's
-    /// order, the rows of all parts joined in order.
+    /// Runs a batch: `parts` holds each item's rows. Gives the outputs in the signature's order, the rows of all parts
+    /// joined in order.
     ///
     /// Errors: the model refused or failed; the executor can go on.
-    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error>;
+    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error>;
 
     /// Does it compute in parallel, and so wants the machine's cores? Else it runs on the device's thread alone.
     fn is_parallel(&self) -> bool {
@@ -34,10 +34,10 @@ pub struct Fault {
 }
 
 /// The parts that went in, for another try, and what came of them.
-pub type Outcome = (Vec<Vec<Tensor>>, Result<Vec<Tensor>, Fault>);
+pub type Outcome = (Vec<Rows>, Result<Vec<Tensor>, Fault>);
 
 /// Runs a batch; a panic becomes a [`Fault`] and rebuilds the executor.
-pub fn guarded(executor: &mut dyn Executor, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Fault> {
+pub fn guarded(executor: &mut dyn Executor, parts: &[Rows]) -> Result<Vec<Tensor>, Fault> {
     let run = AssertUnwindSafe(|| executor.run(parts));
     match catch_unwind(run) {
         Ok(Ok(outputs)) => Ok(outputs),

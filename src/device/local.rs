@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor as CandleTensor, WithDType};
 use super::executor::Executor;
 use crate::config::ModelConfig;
 use crate::model::{Files, Loaded, Model, load};
-use crate::types::{DataType, Error, Reason, Shape, Tensor};
+use crate::types::{DataType, Error, Reason, Rows, Shape, Tensor};
 
 /// Runs a model in this process.
 pub struct LocalExecutor {
@@ -27,8 +27,8 @@ impl LocalExecutor {
 }
 
 impl Executor for LocalExecutor {
-    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
-        let inputs = self.loaded.about.signature.inputs.len();
+    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
+        let inputs = parts.first().map_or(0, |part| part.inputs().len());
         match &self.loaded.model {
             Model::Host(model) => {
                 let joined: Option<Vec<Tensor>> = (0..inputs).map(|at| join(parts, at)).collect();
@@ -36,7 +36,9 @@ impl Executor for LocalExecutor {
             }
             Model::Candle(model) => {
                 let gathered: Result<Vec<CandleTensor>, Error> = (0..inputs).map(|at| gather(parts, at)).collect();
-                let outputs = model.forward(&gathered?).map_err(|error| candle_failed(&error))?;
+                let mut gathered = gathered?;
+                gathered.extend(offsets(parts)?);
+                let outputs = model.forward(&gathered).map_err(|error| candle_failed(&error))?;
                 outputs.iter().map(read_out).collect()
             }
         }
@@ -56,24 +58,38 @@ fn load_on_cpu(files: &Files, config: &ModelConfig) -> Result<Loaded, Error> {
     load(files, config, &Device::Cpu).map_err(|error| Error::new(Reason::Model, error.to_string()))
 }
 
-fn join(parts: &[Vec<Tensor>], at: usize) -> Option<Tensor> {
-    let column: Option<Vec<&Tensor>> = parts.iter().map(|part| part.get(at)).collect();
+fn join(parts: &[Rows], at: usize) -> Option<Tensor> {
+    let column: Option<Vec<&Tensor>> = parts.iter().map(|part| part.inputs().get(at)).collect();
     Tensor::join(column?.into_iter())
 }
 
+/// Where each packed row begins, and the last ends; `None` if rows are not packed.
+fn offsets(parts: &[Rows]) -> Result<Option<CandleTensor>, Error> {
+    let mut offsets = vec![0_u32];
+    let mut end = 0_u32;
+    for part in parts {
+        let Some(lengths) = part.lengths() else { return Ok(None) };
+        for length in lengths {
+            end = end.checked_add(*length).ok_or_else(|| Error::new(Reason::TooBig, "a batch of 2^32 elements"))?;
+            offsets.push(end);
+        }
+    }
+    CandleTensor::new(offsets, &Device::Cpu).map(Some).map_err(|error| candle_failed(&error))
+}
+
 /// Joins input `at` of all parts into one candle tensor: the one copy on the way in.
-fn gather(parts: &[Vec<Tensor>], at: usize) -> Result<CandleTensor, Error> {
+fn gather(parts: &[Rows], at: usize) -> Result<CandleTensor, Error> {
     let missing = || Error::new(Reason::Model, "an input is missing from the batch");
-    let first = parts.first().and_then(|part| part.get(at)).ok_or_else(missing)?;
+    let first = parts.first().and_then(|part| part.inputs().get(at)).ok_or_else(missing)?;
     let mut rows = 0;
     let mut bytes = 0;
     for part in parts {
-        let input = part.get(at).ok_or_else(missing)?;
+        let input = part.inputs().get(at).ok_or_else(missing)?;
         rows += input.shape().rows().unwrap_or(0);
         bytes += input.data().len();
     }
     let shape = first.shape().with_rows(rows);
-    let columns = parts.iter().filter_map(|part| part.get(at)).map(|input| &input.data()[..]);
+    let columns = parts.iter().filter_map(|part| part.inputs().get(at)).map(|input| &input.data()[..]);
     let gathered = match first.dtype() {
         DataType::Fp32 => from_bytes(columns, bytes, &shape, f32::from_le_bytes),
         DataType::Fp64 => from_bytes(columns, bytes, &shape, f64::from_le_bytes),
@@ -158,15 +174,19 @@ mod tests {
     use crate::config::ModelConfig;
     use crate::device::Executor as _;
     use crate::model::Files;
-    use crate::types::{DataType, Shape, Tensor};
+    use crate::types::{DataType, Rows, Shape, Tensor};
 
     fn executor(file: &str, text: &'static str) -> LocalExecutor {
         let files = Files::Memory(BTreeMap::from([(file.to_owned(), text.as_bytes().into())]));
         LocalExecutor::load(&files, &ModelConfig::default()).expect("a model")
     }
 
-    fn refused(executor: &mut LocalExecutor, parts: &[Vec<Tensor>]) -> String {
+    fn refused(executor: &mut LocalExecutor, parts: &[Rows]) -> String {
         executor.run(parts).expect_err("refused").detail().to_owned()
+    }
+
+    fn rows(inputs: Vec<Tensor>) -> Rows {
+        Rows::uniform(inputs, 1)
     }
 
     fn bytes(dims: &[usize]) -> Tensor {
@@ -178,10 +198,14 @@ mod tests {
     fn parts_that_cannot_be_joined_are_refused() {
         let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"INT8\"\ndims = [-1]\n";
         let mut host = executor("identity.toml", text);
-        let differing = [vec![bytes(&[1, 2])], vec![bytes(&[1, 3])]];
+        let differing = [rows(vec![bytes(&[1, 2])]), rows(vec![bytes(&[1, 3])])];
         assert_eq!(refused(&mut host, &differing), "rows of a batch differ in shape");
         let mut candle = executor("network.toml", "[input]\ndims = [2]\n[[layer]]\ntype = \"relu\"\n");
-        assert_eq!(refused(&mut candle, &[vec![bytes(&[1, 2])]]), "candle has no INT8 tensors");
-        assert_eq!(refused(&mut candle, &[Vec::new()]), "an input is missing from the batch");
+        assert_eq!(refused(&mut candle, &[rows(vec![bytes(&[1, 2])])]), "candle has no INT8 tensors");
+        let differing =
+            [rows(vec![Tensor::from_f32(Shape::new(&[1, 2]), &[1.0, 2.0]).expect("a tensor")]), rows(Vec::new())];
+        assert_eq!(refused(&mut candle, &differing), "an input is missing from the batch");
+        let long = Rows::packed(Vec::new(), &[u32::MAX]).expect("rows");
+        assert_eq!(refused(&mut candle, &[long.clone(), long]), "a batch of 2^32 elements");
     }
 }

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::cores::Cores;
 use super::executor::{Executor, Fault, Outcome, guarded};
-use crate::types::{Error, Reason, Tensor};
+use crate::types::{Error, Reason, Rows};
 
 /// Something that runs one batch at a time.
 pub enum Device {
@@ -23,7 +23,7 @@ pub enum Device {
 
 /// How long a batch takes; asked when it begins.
 #[cfg(test)]
-pub(crate) type Timing = Box<dyn FnMut(&[Vec<Tensor>]) -> std::time::Duration + Send>;
+pub(crate) type Timing = Box<dyn FnMut(&[Rows]) -> std::time::Duration + Send>;
 
 impl Device {
     /// A device on an OS thread of its own, that computes on `cores`.
@@ -40,7 +40,7 @@ impl Device {
     /// Runs a batch.
     ///
     /// Not cancel safe: dropping it loses the answer; the device is free again when the batch has ended.
-    pub async fn run(&mut self, parts: Vec<Vec<Tensor>>) -> Outcome {
+    pub async fn run(&mut self, parts: Vec<Rows>) -> Outcome {
         match self {
             Self::Inline(executor) => {
                 let outcome = guarded(&mut **executor, &parts);
@@ -63,12 +63,12 @@ pub struct DeviceThread {
 }
 
 struct Work {
-    parts: Vec<Vec<Tensor>>,
+    parts: Vec<Rows>,
     done: oneshot::Sender<Outcome>,
 }
 
 impl DeviceThread {
-    async fn run(&mut self, parts: Vec<Vec<Tensor>>) -> Outcome {
+    async fn run(&mut self, parts: Vec<Rows>) -> Outcome {
         let gone = || {
             let error = Error::new(Reason::Panic, "the model's thread has ended");
             (Vec::new(), Err(Fault { error, panicked: true }))
@@ -97,13 +97,13 @@ mod tests {
     use std::panic::resume_unwind;
 
     use super::{Cores, Device, Executor};
-    use crate::types::{Error, Reason, Tensor};
+    use crate::types::{Error, Reason, Rows, Tensor};
 
     /// Panics, and panics again when it should begin anew.
     struct Hopeless;
 
     impl Executor for Hopeless {
-        fn run(&mut self, _parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
+        fn run(&mut self, _parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
             // Not `panic!`, whose message would fill the screen.
             resume_unwind(Box::new("on a batch"))
         }
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_has_ended_fails_every_batch() {
-        let cores = Cores::new(1).expect("a pool");
+        let cores = Cores::new("test", 1).expect("a pool");
         let mut device = Device::on_thread("test", Box::new(Hopeless), cores).expect("a thread");
         for _ in 0..2 {
             let fault = device.run(Vec::new()).await.1.expect_err("no thread");

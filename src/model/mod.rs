@@ -6,15 +6,19 @@ mod arch;
 mod error;
 mod files;
 mod pickle;
+mod prepare;
 mod score;
 mod table;
 mod weights;
 
 pub use error::LoadError;
 pub use files::Files;
+pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
 pub use table::{ARCHITECTURES, Architecture, Source, load};
 pub use weights::Weights;
+
+use std::sync::Arc;
 
 use crate::types::{Error, Signature, Tensor};
 
@@ -31,6 +35,8 @@ pub struct Loaded {
 pub struct About {
     /// What it takes and gives.
     pub signature: Signature,
+    /// What makes its rows of what clients send; `None` if they are taken as they come.
+    pub prepare: Option<Arc<dyn Prepare>>,
     /// How its answers are scored, where that is known.
     pub scoring: Option<Scoring>,
     /// Its kind, as model metadata names it.
@@ -47,7 +53,11 @@ pub enum Model {
 
 /// A model that computes with candle.
 pub trait CandleModel: Send + Sync {
-    /// Runs contiguous inputs `[rows, ..]` in the order of the signature; outputs come in its order, with as many rows.
+    /// Runs contiguous inputs `[rows, ..]` in the order of the signature, or of what [`Prepare`] gives; outputs come in the
+    /// signature's order, with as many rows.
+    ///
+    /// Packed rows come as `[elements, ..]`, and after them their offsets, `U32 [rows + 1]`: row `i` has the elements
+    /// `offsets[i]..offsets[i + 1]`.
     ///
     /// A row's answer does not depend on the rows beside it, within 1e-5 in `f32`. Errors: candle's own.
     fn forward(&self, inputs: &[candle_core::Tensor]) -> candle_core::Result<Vec<candle_core::Tensor>>;

@@ -46,8 +46,8 @@ catalogue! {
         "Batches that ran, by the reason why each was released when it was.";
     BUILD_INFO = "sconce_build_info" GAUGE "" &["version", "target"],
         "Always 1; version and target of the running server.";
-    CONCURRENCY_LIMIT = "sconce_concurrency_limit" GAUGE "rows" DEPLOYMENT,
-        "Rows that may wait for a batch now; lowered while requests end late, raised while none do.";
+    CONCURRENCY_LIMIT = "sconce_concurrency_limit" GAUGE "rows or tokens" DEPLOYMENT,
+        "Rows (of texts: tokens) that may wait for a batch now; lowered while requests end late, raised while none do.";
     CONNECTIONS = "sconce_connections" GAUGE "connections" &[],
         "Open client connections.";
     CONNECTIONS_TOTAL = "sconce_connections_total" COUNTER "connections" &["result"],
@@ -102,7 +102,7 @@ catalogue! {
          configured, moved on in sixths); NaN if there were none. Sum and count are since the start.";
     REQUEST_DURATION = "sconce_request_duration_seconds" HISTOGRAM "seconds" PHASE,
         "Time of answered requests, by phase: total (arrival to encoded answer), of it queue and compute (of the \
-         batch), decode and encode. Requests that failed are in sconce_requests_total only.";
+         batch), decode, prepare (texts and images) and encode. Requests that failed are in sconce_requests_total only.";
     REQUESTS_IN_FLIGHT = "sconce_requests_in_flight" GAUGE "requests" &[],
         "Requests that are being served.";
     REQUESTS = "sconce_requests_total" COUNTER "requests" &["model", "version", "code", "reason"],

@@ -113,7 +113,7 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
     }
     page.counter(named::BATCH_BISECTIONS, &labels, seen.bisections);
     page.counter(named::EXECUTOR_REBUILDS, &labels, seen.rebuilds);
-    page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.queue_rows_limit as u64));
+    page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.queue_size_limit as u64));
     page.gauge(named::QUEUE_ROWS, &labels, float(seen.queue_rows as u64));
     page.gauge(named::QUEUE_AGE, &labels, seen.queue_age.as_secs_f64());
     scores(page, labels, &seen.scores);
@@ -123,7 +123,7 @@ fn phase(page: &mut Page, [model, version]: [&str; 2], times: &PhaseSnapshot) {
     let labels = [model, version, times.phase.label()];
     let edges = match times.phase {
         Phase::Total | Phase::Queue | Phase::Compute => &bounds::FINE,
-        Phase::Decode | Phase::Encode => &bounds::COARSE,
+        Phase::Decode | Phase::Prepare | Phase::Encode => &bounds::COARSE,
     };
     page.durations(named::REQUEST_DURATION, &labels, edges, &times.total);
     page.summary(named::REQUEST_DURATION_QUANTILES, &labels, &SHARES, &times.recent, &times.total);

@@ -21,8 +21,8 @@ pub trait QueueView: Send + Sync {
     fn rows(&self) -> usize;
     /// When the oldest that waits arrived; `None` if none waits.
     fn oldest(&self) -> Option<Instant>;
-    /// Rows that may wait now.
-    fn rows_limit(&self) -> usize;
+    /// Size of what may wait now: rows, or tokens.
+    fn size_limit(&self) -> usize;
 }
 
 /// Where one deployment's requests, batches and scores are counted. About 280 KiB, most of it the window's readings.
@@ -137,7 +137,7 @@ impl Instruments {
             batches: batches.map(|(release, count)| (*release, count.load(Relaxed))).collect(),
             bisections: core.bisections.load(Relaxed),
             rebuilds: core.rebuilds.load(Relaxed),
-            queue_rows_limit: queue.as_ref().map_or(0, |queue| queue.rows_limit()),
+            queue_size_limit: queue.as_ref().map_or(0, |queue| queue.size_limit()),
             queue_rows: queue.map_or(0, |queue| queue.rows()),
             queue_age: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
             ready: self.ready.load(Relaxed),

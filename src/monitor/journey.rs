@@ -24,6 +24,7 @@ pub struct Journey {
     arrived: Instant,
     deadline: Option<Instant>,
     decoded: Option<Instant>,
+    prepared: Option<Instant>,
     answered: Option<(Instant, BatchReport)>,
     request_bytes: usize,
     rows: Option<usize>,
@@ -39,8 +40,18 @@ enum Outcome<'a> {
 
 impl Journey {
     pub(super) fn new(monitor: Option<Arc<Monitor>>, arrived: Instant, deadline: Option<Instant>) -> Self {
-        let (instruments, decoded, answered) = (None, None, None);
-        Self { monitor, instruments, arrived, deadline, decoded, answered, request_bytes: 0, rows: None, id: None }
+        Self {
+            monitor,
+            instruments: None,
+            arrived,
+            deadline,
+            decoded: None,
+            prepared: None,
+            answered: None,
+            request_bytes: 0,
+            rows: None,
+            id: None,
+        }
     }
 
     /// Sets the deadline once it is known; it decides only as what a dropped journey counts.
@@ -64,6 +75,11 @@ impl Journey {
     /// The request is translated: end of phase `decode`.
     pub fn decoded(&mut self, now: Instant) {
         self.decoded = Some(now);
+    }
+
+    /// Its rows have been made of what the client sent: end of phase `prepare`. Only where a model has such a step.
+    pub fn prepared(&mut self, now: Instant) {
+        self.prepared = Some(now);
     }
 
     /// The request has found its model; until then it belongs to the model `unknown`.
@@ -123,7 +139,11 @@ impl Journey {
         let (latency, total) = (instruments.latency(), since_arrival(now));
         latency.record(Phase::Total, total);
         if let Some(decoded) = self.decoded {
-            latency.record(Phase::Decode, since_arrival(decoded));
+            let decoded = since_arrival(decoded);
+            latency.record(Phase::Decode, decoded);
+            if let Some(prepared) = self.prepared {
+                latency.record(Phase::Prepare, since_arrival(prepared).saturating_sub(decoded));
+            }
         }
         if let Some((answered, report)) = &self.answered {
             latency.record(Phase::Queue, nanos(report.queue));

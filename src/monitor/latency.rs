@@ -21,12 +21,15 @@ pub enum Phase {
     Compute,
     /// From arrival to the decoded request.
     Decode,
+    /// Making the model's rows: of texts and images only.
+    Prepare,
     /// From the model's answer to the encoded one.
     Encode,
 }
 
 /// Every phase.
-pub const PHASES: [Phase; 5] = [Phase::Total, Phase::Queue, Phase::Compute, Phase::Decode, Phase::Encode];
+pub const PHASES: [Phase; 6] =
+    [Phase::Total, Phase::Queue, Phase::Compute, Phase::Decode, Phase::Prepare, Phase::Encode];
 
 impl Phase {
     /// The label under which it is exposed.
@@ -36,6 +39,7 @@ impl Phase {
             Self::Queue => "queue",
             Self::Compute => "compute",
             Self::Decode => "decode",
+            Self::Prepare => "prepare",
             Self::Encode => "encode",
         }
     }

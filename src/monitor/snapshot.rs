@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub bisections: u64,
     /// Executors built anew.
     pub rebuilds: u64,
-    /// Rows that may wait.
-    pub queue_rows_limit: usize,
+    /// Size of what may wait: rows, or tokens.
+    pub queue_size_limit: usize,
     /// Rows that wait.
     pub queue_rows: usize,
     /// Age of the oldest that waits.

@@ -265,7 +265,7 @@ fn gauges_are_read_at_the_scrape() {
         fn oldest(&self) -> Option<Instant> {
             Some(self.0)
         }
-        fn rows_limit(&self) -> usize {
+        fn size_limit(&self) -> usize {
             40
         }
     }

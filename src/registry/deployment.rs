@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::batch::{Limits, Listener, Queue, Worker};
+use crate::batch::{Limits, Listener, Queue, Ran, Unit, Worker};
 use crate::config::{ModelConfig, ScoreKind};
 use crate::guard::Tenant;
 use crate::model::{About, Scoring};
 use crate::monitor::{Instruments, QueueView, ScorePlan};
-use crate::types::{ModelName, Release, Version};
+use crate::types::{ModelName, Version};
 
 /// A version of a model that takes requests.
 pub struct Deployment {
@@ -29,14 +29,25 @@ pub struct Deployment {
     pub instruments: Arc<Instruments>,
 }
 
-/// A model's settings as its queue's limits.
-pub(super) fn limits(config: &ModelConfig) -> Limits {
+/// A model's settings as its queue's limits. Of rows that differ in length, tokens are counted: as many may wait as there
+/// are in as many full batches as the rows would make.
+pub(super) fn limits(config: &ModelConfig, about: &About) -> Limits {
     let batching = &config.batching;
+    let (rows, queue_rows) = (config.max_batch_size.get(), batching.queue_rows_max.get());
+    let is_packed = about.prepare.as_ref().is_some_and(|prepare| prepare.length_max().is_some());
+    let (unit, batch_size_max, queue_size_max, preferred) = if is_packed {
+        let tokens = batching.max_batch_tokens.get();
+        (Unit::Tokens, tokens, tokens.saturating_mul(queue_rows.div_ceil(rows)), Vec::new())
+    } else {
+        (Unit::Rows, rows, queue_rows, batching.preferred_batch_sizes.iter().map(|size| size.get()).collect())
+    };
     Limits {
-        batch_rows_max: config.max_batch_size.get(),
-        preferred_rows: batching.preferred_batch_sizes.iter().map(|size| size.get()).collect(),
+        unit,
+        batch_rows_max: rows,
+        batch_size_max,
+        preferred_sizes: preferred,
         hold_max: batching.max_queue_delay,
-        queue_rows_max: batching.queue_rows_max.get(),
+        queue_size_max,
         levels: batching.priority_levels.get(),
         overtake_max: u32::try_from(batching.overtake_max.get()).unwrap_or(u32::MAX),
     }
@@ -60,14 +71,14 @@ impl QueueView for Queue {
         Self::oldest(self)
     }
 
-    fn rows_limit(&self) -> usize {
-        Self::rows_limit(self)
+    fn size_limit(&self) -> usize {
+        Self::size_limit(self)
     }
 }
 
 impl Listener for Instruments {
-    fn ran(&self, rows: usize, release: Release, now: Instant) {
-        self.batch_ran(rows, release, now);
+    fn ran(&self, batch: Ran, now: Instant) {
+        self.batch_ran(batch.rows, batch.release, now);
     }
 
     fn bisected(&self) {

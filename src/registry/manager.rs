@@ -162,8 +162,8 @@ impl Registry {
         let warmed = self.warm_up(&mut executor, config)?;
         let device = self.device(name, executor, is_inline(config, &warmed))?;
         let deployment = self.deployment(name, version, about, config, device);
-        for (rows, took) in &warmed.batches {
-            deployment.worker.queue().learn(*rows, *took, Instant::now());
+        for (size, took) in &warmed.batches {
+            deployment.worker.queue().learn(*size, *took, Instant::now());
         }
         let warm_up_took = begun.elapsed().saturating_sub(load_took);
         self.start(&deployment);
@@ -184,7 +184,7 @@ impl Registry {
         config: &ModelConfig,
         device: Device,
     ) -> Arc<Deployment> {
-        let queue = Queue::new(limits(config), Arc::clone(&self.calls));
+        let queue = Queue::new(limits(config, &about), Arc::clone(&self.calls));
         let instruments = self.monitor.deployment(name, version, &score_plan(about.scoring.as_ref()));
         let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
         instruments.watch_queue(Arc::downgrade(&view));
@@ -214,9 +214,9 @@ impl Registry {
     }
 
     fn warm_up(&self, executor: &mut LocalExecutor, config: &ModelConfig) -> Result<WarmUp, Error> {
-        let signature = executor.loaded().about.signature.clone();
+        let about = executor.loaded().about.clone();
         let rows_max = config.max_batch_size.get();
-        self.cores.install(|| warm_up(executor, &signature, rows_max, config.warmup.time_max))
+        self.cores.install(|| warm_up(executor, &about, rows_max, config.warmup.time_max))
     }
 
     fn device(&self, name: &ModelName, executor: LocalExecutor, inline: bool) -> Result<Device, Error> {

@@ -6,14 +6,17 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::device::{Executor, guarded};
-use crate::types::{Error, Shape, Signature, Tensor, TensorSpec};
+use crate::model::About;
+use crate::types::{Error, Rows, Shape, Tensor, TensorSpec};
 
 /// Runs of each batch size.
 const ROUNDS: usize = 3;
+/// Elements of the row in the first batch, where rows differ in length.
+const SHORT: usize = 8;
 /// Batches of more elements than this are not made up.
 const ELEMENTS_MAX: usize = 1 << 26;
 
-/// What warm-up saw: rows and duration of each batch, in the order in which they ran.
+/// What warm-up saw: size (rows, or tokens) and duration of each batch, in the order in which they ran.
 pub(super) struct WarmUp {
     pub(super) batches: Vec<(usize, Duration)>,
 }
@@ -21,17 +24,18 @@ pub(super) struct WarmUp {
 impl WarmUp {
     /// The best time of the largest batch that was tried.
     pub(super) fn largest(&self) -> Option<Duration> {
-        let rows = self.batches.iter().map(|(rows, _)| *rows).max()?;
-        self.batches.iter().filter(|batch| batch.0 == rows).map(|batch| batch.1).min()
+        let size = self.batches.iter().map(|(size, _)| *size).max()?;
+        self.batches.iter().filter(|batch| batch.0 == size).map(|batch| batch.1).min()
     }
 }
 
-/// Runs batches of 1, 2, 4 … `rows_max` rows of zeros until done or until `time_max` has passed.
+/// Runs batches of 1, 2, 4 … `rows_max` made-up rows until done or until `time_max` has passed. Rows that differ in length are
+/// as long as they can be in the larger batches, and short in the first.
 ///
 /// Errors: the model fails on them.
 pub(super) fn warm_up(
     executor: &mut dyn Executor,
-    signature: &Signature,
+    about: &About,
     rows_max: usize,
     time_max: Duration,
 ) -> Result<WarmUp, Error> {
@@ -39,13 +43,12 @@ pub(super) fn warm_up(
     let mut batches = Vec::new();
     let mut rows = 1;
     loop {
-        let inputs = signature.inputs.iter().map(|spec| zeros(spec, rows)).collect::<Option<Vec<_>>>();
-        let Some(inputs) = inputs else { break };
-        let parts = [inputs];
+        let Some(part) = made_up(about, rows) else { break };
+        let (size, parts) = (part.size(), [part]);
         for _ in 0..ROUNDS {
             let started = Instant::now();
             guarded(executor, &parts).map_err(|fault| fault.error)?;
-            batches.push((rows, started.elapsed()));
+            batches.push((size, started.elapsed()));
             if begun.elapsed() > time_max {
                 return Ok(WarmUp { batches });
             }
@@ -56,6 +59,15 @@ pub(super) fn warm_up(
         rows = (rows * 2).min(rows_max);
     }
     Ok(WarmUp { batches })
+}
+
+/// Made-up rows; `None` if they would be huge.
+fn made_up(about: &About, rows: usize) -> Option<Rows> {
+    if let Some(prepare) = &about.prepare {
+        return prepare.made_up(rows, prepare.length_max().unwrap_or(1).min(SHORT * rows));
+    }
+    let inputs: Option<Vec<_>> = about.signature.inputs.iter().map(|spec| zeros(spec, rows)).collect();
+    Some(Rows::uniform(inputs?, rows))
 }
 
 /// Rows of zeros (empty strings for BYTES); free dimensions are 1. `None` if they would be huge.

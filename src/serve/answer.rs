@@ -1,26 +1,28 @@
 //! From a batch's outputs to one request's answer: scored, and only what was asked for.
 
+use super::check::Checked;
 use crate::batch::PartAnswer;
 use crate::model::Scoring;
 use crate::monitor::Journey;
 use crate::registry::Deployment;
-use crate::types::{Error, InferAnswer, NamedTensor, Reason, Scores, Tensor, Wishes};
+use crate::types::{Error, InferAnswer, NamedTensor, Reason, Rows, Scores, Tensor};
 
 /// Scores the outputs, books the scores, and keeps the wanted outputs.
 pub(super) fn compose(
     deployment: &Deployment,
     answered: PartAnswer,
-    wanted: &[usize],
-    wishes: Wishes,
+    checked: &Checked,
+    shown: Option<&Rows>,
     journey: &mut Journey,
 ) -> Result<InferAnswer, Error> {
     let mut answer = InferAnswer {
         version: deployment.version,
-        outputs: Vec::with_capacity(wanted.len()),
+        outputs: Vec::with_capacity(checked.outputs.len()),
         batch: answered.report,
         confidence: Vec::new(),
         labels: Vec::new(),
         non_finite: false,
+        truncated: Vec::new(),
     };
     if let Some(scoring) = &deployment.about.scoring
         && let Some(output) = answered.outputs.get(scoring.output)
@@ -28,20 +30,34 @@ pub(super) fn compose(
         let scores = scoring.score(output);
         journey.scored(&scores);
         answer.non_finite = holds_non_finite(&scores);
-        if wishes.confidence {
+        if checked.wishes.confidence {
             tell_confidence(scoring, &scores, &mut answer);
         }
     }
     let mut outputs: Vec<Option<Tensor>> = answered.outputs.into_iter().map(Some).collect();
-    for at in wanted {
-        let spec = deployment.about.signature.outputs.get(*at);
-        let tensor = outputs.get_mut(*at).and_then(Option::take);
-        let (Some(spec), Some(tensor)) = (spec, tensor) else {
-            return Err(Error::new(Reason::Model, "the model gave fewer outputs than its signature says"));
+    let own = &deployment.about.signature.outputs;
+    for at in &checked.outputs {
+        let output = match own.get(*at) {
+            Some(spec) => {
+                let few = || Error::new(Reason::Model, "the model gave fewer outputs than its signature says");
+                let tensor = outputs.get_mut(*at).and_then(Option::take).ok_or_else(few)?;
+                NamedTensor { name: spec.name.clone(), tensor }
+            }
+            None => show(deployment, at - own.len(), shown)?,
         };
-        answer.outputs.push(NamedTensor { name: spec.name.clone(), tensor });
+        answer.outputs.push(output);
     }
     Ok(answer)
+}
+
+/// What the model was computed on, for those who ask for it by name.
+fn show(deployment: &Deployment, at: usize, rows: Option<&Rows>) -> Result<NamedTensor, Error> {
+    let prepare = deployment.about.prepare.as_ref();
+    let (Some(prepare), Some(rows)) = (prepare, rows) else {
+        return Err(Error::new(Reason::Model, "the request's rows were not kept"));
+    };
+    let name = prepare.shows().get(at).map(|spec| spec.name.clone()).unwrap_or_default();
+    Ok(NamedTensor { name, tensor: prepare.show(at, rows)? })
 }
 
 fn holds_non_finite(scores: &Scores) -> bool {
@@ -67,7 +83,7 @@ mod tests {
 
     use tokio::time::{Duration, Instant};
 
-    use super::compose;
+    use super::{Checked, compose};
     use crate::batch::PartAnswer;
     use crate::config::ModelConfig;
     use crate::device::{Cores, Device, LocalExecutor};
@@ -83,7 +99,7 @@ mod tests {
         let config = ModelConfig::default();
         let executor = LocalExecutor::load(&files, &config).expect("a model");
         let about = executor.loaded().about.clone();
-        let cores = Cores::new(1).expect("a pool");
+        let cores = Cores::new("test", 1).expect("a pool");
         let registry = Registry::new(Arc::clone(monitor), cores, Arc::new(|_, _, _| {}));
         registry.deploy(&"m".parse().expect("a name"), about, &config, Device::Inline(Box::new(executor)));
         registry.table().route("m", "").expect("deployed")
@@ -95,7 +111,9 @@ mod tests {
         let report = BatchReport { rows: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
         let answered = PartAnswer { outputs: Vec::new(), report };
         let mut journey = monitor.journey(Instant::now(), None);
-        let error = compose(&deployment(&monitor), answered, &[0], Wishes::default(), &mut journey).expect_err("none");
+        let wishes = Wishes::default();
+        let checked = Checked { inputs: Vec::new(), rows: 1, level: 0, outputs: vec![0], timeout: None, wishes };
+        let error = compose(&deployment(&monitor), answered, &checked, None, &mut journey).expect_err("none");
         let told = (error.reason(), error.detail());
         assert_eq!(told, (Reason::Model, "the model gave fewer outputs than its signature says"));
     }

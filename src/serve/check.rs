@@ -3,21 +3,28 @@
 use tokio::time::Duration;
 
 use crate::registry::Deployment;
-use crate::types::{Error, InferRequest, NamedTensor, Reason, Tensor, TensorSpec, Wishes};
+use crate::types::{Error, InferRequest, NamedTensor, Presence, Reason, Tensor, TensorSpec, Wishes};
 
 /// A request that fits its model.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// Inputs in the signature's order.
-    pub(super) inputs: Vec<Tensor>,
+    /// Inputs in the signature's order; `None` for optional ones that were left out.
+    pub(super) inputs: Vec<Option<Tensor>>,
     /// Rows of each input, at least 1.
     pub(super) rows: usize,
     /// Priority level, 0 the most urgent.
     pub(super) level: usize,
-    /// Indices of the wanted outputs.
+    /// Indices of the wanted outputs: those of the signature, and after them what the model's [`crate::model::Prepare`] shows.
     pub(super) outputs: Vec<usize>,
     pub(super) timeout: Option<Duration>,
     pub(super) wishes: Wishes,
+}
+
+impl Checked {
+    /// Is any of the outputs one that is shown of the prepared rows?
+    pub(super) fn wants_shown(&self, deployment: &Deployment) -> bool {
+        self.outputs.iter().any(|at| *at >= deployment.about.signature.outputs.len())
+    }
 }
 
 /// Checks names, element types, shapes, rows, priority and wanted outputs.
@@ -25,7 +32,7 @@ pub(super) struct Checked {
 /// Errors: the first that is wrong, with what was expected and what came.
 pub(super) fn check(deployment: &Deployment, request: InferRequest) -> Result<Checked, Error> {
     let signature = &deployment.about.signature;
-    let outputs = outputs(&signature.outputs, &request.outputs)?;
+    let outputs = outputs(deployment, &request.outputs)?;
     let level = level(deployment, request.priority)?;
     let inputs = inputs(&signature.inputs, request.inputs)?;
     let rows = rows(&signature.inputs, &inputs)?;
@@ -38,15 +45,19 @@ pub(super) fn check(deployment: &Deployment, request: InferRequest) -> Result<Ch
 }
 
 /// Puts the inputs into the signature's order.
-fn inputs(specs: &[TensorSpec], mut given: Vec<NamedTensor>) -> Result<Vec<Tensor>, Error> {
+fn inputs(specs: &[TensorSpec], mut given: Vec<NamedTensor>) -> Result<Vec<Option<Tensor>>, Error> {
     let mut inputs = Vec::with_capacity(specs.len());
     for spec in specs {
         let Some(at) = given.iter().position(|input| input.name == spec.name) else {
+            if spec.presence != Presence::Required {
+                inputs.push(None);
+                continue;
+            }
             return Err(Error::invalid(format!("input \"{}\" is missing; {}", spec.name, names_given(&given))));
         };
         let tensor = given.swap_remove(at).tensor;
         fits(spec, &tensor)?;
-        inputs.push(tensor);
+        inputs.push(Some(tensor));
     }
     match given.first() {
         Some(extra) if specs.iter().any(|spec| spec.name == extra.name) => {
@@ -80,9 +91,10 @@ fn fits(spec: &TensorSpec, tensor: &Tensor) -> Result<(), Error> {
 }
 
 /// All inputs have the same number of rows, at least one.
-fn rows(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<usize, Error> {
+fn rows(specs: &[TensorSpec], inputs: &[Option<Tensor>]) -> Result<usize, Error> {
     let mut rows = None;
     for (spec, input) in specs.iter().zip(inputs) {
+        let Some(input) = input else { continue };
         let here = input.shape().rows().unwrap_or(0);
         let before = *rows.get_or_insert(here);
         if here != before {
@@ -92,7 +104,11 @@ fn rows(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<usize, Error> {
     }
     match rows {
         Some(rows) if rows > 0 => Ok(rows),
-        _ => Err(Error::invalid("expected at least one row, got 0")),
+        Some(_) => Err(Error::invalid("expected at least one row, got 0")),
+        None => {
+            let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            Err(Error::invalid(format!("no input is given; the model's are \"{}\"", known.join("\", \""))))
+        }
     }
 }
 
@@ -109,15 +125,18 @@ pub(super) fn level(deployment: &Deployment, priority: Option<u64>) -> Result<us
     }
 }
 
-/// Indices of the wanted outputs; all of them where none are named.
-fn outputs(specs: &[TensorSpec], wanted: &[String]) -> Result<Vec<usize>, Error> {
+/// Indices of the wanted outputs; the model's own where none are named.
+fn outputs(deployment: &Deployment, wanted: &[String]) -> Result<Vec<usize>, Error> {
+    let own = &deployment.about.signature.outputs;
     if wanted.is_empty() {
-        return Ok((0..specs.len()).collect());
+        return Ok((0..own.len()).collect());
     }
+    let shown = deployment.about.prepare.as_ref().map_or(&[][..], |prepare| prepare.shows());
+    let specs = || own.iter().chain(shown);
     let mut indices = Vec::with_capacity(wanted.len());
     for name in wanted {
-        let Some(at) = specs.iter().position(|spec| spec.name == *name) else {
-            let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let Some(at) = specs().position(|spec| spec.name == *name) else {
+            let known: Vec<&str> = specs().map(|spec| spec.name.as_str()).collect();
             let known = known.join("\", \"");
             return Err(Error::invalid(format!("output \"{name}\" is not one of the model's: \"{known}\"")));
         };

@@ -100,7 +100,7 @@ impl Entry {
         let level = check::level(deployment, priority)?;
         let alpha = alpha(level, deployment.config.batching.priority_levels.get());
         self.hold.assign(&deployment.tenant, alpha)?;
-        let ask = Ask { rows: 1, level, client: self.client(), deadline: self.deadline };
+        let ask = Ask { size: 1, class: 0, level, client: self.client(), deadline: self.deadline };
         deployment.worker.queue().outlook(&ask, Instant::now())?;
         self.routed.store(true, Relaxed);
         Ok(deployment)

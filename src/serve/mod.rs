@@ -7,6 +7,7 @@ mod check;
 mod entry;
 mod info;
 mod pipeline;
+mod prepare;
 mod punctual;
 
 pub use crate::batch::Begun;

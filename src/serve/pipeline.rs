@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::entry::Entry;
+use super::prepare::Preparer;
 use super::punctual::Punctual;
 use super::{answer, check};
-use crate::batch::{Ask, Begun, Job, PartAnswer};
+use crate::batch::{Begun, Job, PartAnswer};
+use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry};
@@ -19,20 +21,23 @@ pub struct Pipeline {
     registry: Arc<Registry>,
     monitor: Arc<Monitor>,
     admission: Arc<Admission>,
+    preparer: Preparer,
     timeout: Duration,
     draining: AtomicBool,
 }
 
 impl Pipeline {
-    /// A pipeline to the registry's models. `timeout`: the time of a request that names none, counted from its arrival.
+    /// A pipeline to the registry's models. `preparing`: where texts and images are read. `timeout`: the time of a request that
+    /// names none, counted from its arrival.
     pub fn new(
         registry: Arc<Registry>,
         monitor: Arc<Monitor>,
         admission: Arc<Admission>,
+        preparing: Cores,
         timeout: Duration,
     ) -> Arc<Self> {
-        let draining = AtomicBool::new(false);
-        Arc::new(Self { registry, monitor, admission, timeout, draining })
+        let (preparer, draining) = (Preparer::new(preparing), AtomicBool::new(false));
+        Arc::new(Self { registry, monitor, admission, preparer, timeout, draining })
     }
 
     /// The models it serves.
@@ -76,7 +81,7 @@ impl Pipeline {
     /// Not cancel safe: dropping it takes the request out of the queue; its journey books it as cancelled.
     pub async fn infer(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         mut request: InferRequest,
         journey: &mut Journey,
     ) -> Result<InferAnswer, Error> {
@@ -84,17 +89,29 @@ impl Pipeline {
         is_still_for(deployment, &request)?;
         journey.routed(Arc::clone(&deployment.instruments));
         let id = std::mem::take(&mut request.id);
-        let checked = check::check(deployment, request)?;
+        let mut checked = check::check(deployment, request)?;
         journey.describe(&id, checked.rows);
         let until = self.deadline(deployment, checked.timeout, entry);
         journey.expires(Some(until));
-        let now = Instant::now();
+        let mut now = Instant::now();
         journey.decoded(now);
-        let ask = Ask { rows: checked.rows, level: checked.level, client: entry.client(), deadline: Some(until) };
-        let answered = ask_model(deployment, Job { inputs: checked.inputs, ask, arrived: now }, until, entry).await?;
-        let now = Instant::now();
-        journey.answered(&answered.report, now);
-        answer::compose(deployment, answered, &checked.outputs, checked.wishes, journey)
+        let prepared = self.preparer.rows(deployment, &mut checked, entry, until).await;
+        if prepared.as_ref().is_err_and(|error| error.reason() == Reason::Panic) {
+            self.monitor.panicked();
+        }
+        let prepared = prepared?;
+        if deployment.about.prepare.is_some() {
+            now = Instant::now();
+            journey.prepared(now);
+        }
+        let shown = checked.wants_shown(deployment).then(|| prepared.rows.clone());
+        let (rows, level, client) = (prepared.rows, checked.level, entry.client());
+        let job = Job { rows, level, client, deadline: Some(until), arrived: now };
+        let answered = ask_model(deployment, job, until, entry).await?;
+        journey.answered(&answered.report, Instant::now());
+        let mut answer = answer::compose(deployment, answered, &checked, shown.as_ref(), journey)?;
+        answer.truncated = prepared.truncated;
+        Ok(answer)
     }
 
     /// The earliest of what the transport, the request and the configuration say.
@@ -134,7 +151,7 @@ fn is_still_for(deployment: &Deployment, request: &InferRequest) -> Result<(), E
     )))
 }
 
-fn expired(entry: &Entry) -> Error {
+pub(super) fn expired(entry: &Entry) -> Error {
     let spent = entry.arrived().elapsed().as_millis();
     Error::new(Reason::Deadline, format!("the deadline passed after {spent} ms, before the batch was done"))
 }

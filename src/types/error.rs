@@ -54,6 +54,8 @@ pub enum Reason {
     NotFound,
     /// The model's queue is full.
     QueueFull,
+    /// As many requests as may wait for their texts or images to be read.
+    PrepareFull,
     /// The server holds as many bytes or requests as it may.
     InFlight,
     /// The client holds more than its share of a limit.
@@ -84,11 +86,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Invalid,
         Self::TooBig,
         Self::NotFound,
         Self::QueueFull,
+        Self::PrepareFull,
         Self::InFlight,
         Self::ClientShare,
         Self::ModelShare,
@@ -111,6 +114,7 @@ impl Reason {
             Self::TooBig => "too_big",
             Self::NotFound => "not_found",
             Self::QueueFull => "queue_full",
+            Self::PrepareFull => "prepare_full",
             Self::InFlight => "in_flight",
             Self::ClientShare => "client_share",
             Self::ModelShare => "model_share",
@@ -134,6 +138,7 @@ impl Reason {
             Self::NotFound => Kind::NotFound,
             Self::TooBig
             | Self::QueueFull
+            | Self::PrepareFull
             | Self::InFlight
             | Self::ClientShare
             | Self::ModelShare

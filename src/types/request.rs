@@ -111,4 +111,6 @@ pub struct InferAnswer {
     pub labels: Vec<String>,
     /// Did any output hold NaN or an infinity?
     pub non_finite: bool,
+    /// How many tokens were cut off each row; empty if none were.
+    pub truncated: Vec<u32>,
 }

@@ -11,11 +11,28 @@ pub struct TensorSpec {
     pub dtype: DataType,
     /// Dimensions of one row (without the batch); `None` is free.
     pub row: Vec<Option<usize>>,
+    /// Whether a request must have it.
+    pub presence: Presence,
+}
+
+/// Whether a request must have an input. Outputs are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It must.
+    #[default]
+    Required,
+    /// Most have it, and metadata lists it; others can stand in for it.
+    Usual,
+    /// It can stand in for another, or go with it.
+    Optional,
 }
 
 impl TensorSpec {
-    /// Does a row of this shape fit?
+    /// Does a row of this shape fit? A single string may come with a dimension of its own.
     pub fn takes(&self, row: &[usize]) -> bool {
+        if self.dtype == DataType::Bytes && self.row.is_empty() && row == [1] {
+            return true;
+        }
         let fits = |(free, dim): (&Option<usize>, &usize)| free.is_none_or(|size| size == *dim);
         self.row.len() == row.len() && self.row.iter().zip(row).all(fits)
     }

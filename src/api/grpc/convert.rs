@@ -17,7 +17,8 @@ use super::proto::{
 };
 use crate::serve::{ModelInfo, ServerInfo};
 use crate::types::{
-    DataType, Error, InferAnswer, InferRequest, NamedTensor, Reason, Shape, Tensor, TensorSpec, Wishes,
+    DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Shape, Signature, Tensor, TensorSpec,
+    Wishes,
 };
 
 const ID_BYTES_MAX: usize = 256;
@@ -269,6 +270,10 @@ pub(super) fn response(model_name: String, id: String, wishes: Wishes, answer: I
     if answer.non_finite {
         parameters.insert("non_finite".to_owned(), parameter(ParameterChoice::BoolParam(true)));
     }
+    if !answer.truncated.is_empty() {
+        let truncated = serde_json::json!(answer.truncated).to_string();
+        parameters.insert("truncated".to_owned(), parameter(ParameterChoice::StringParam(truncated)));
+    }
     let mut outputs = Vec::with_capacity(answer.outputs.len());
     let mut raw_output_contents = Vec::with_capacity(answer.outputs.len());
     for NamedTensor { name, tensor } in answer.outputs {
@@ -323,14 +328,35 @@ pub(super) fn server_metadata(info: ServerInfo) -> ServerMetadataResponse {
 /// What a model says of itself.
 pub(super) fn model_metadata(info: &ModelInfo) -> ModelMetadataResponse {
     let deployment = &info.deployment;
+    let signature = &deployment.about.signature;
     ModelMetadataResponse {
         name: deployment.name.to_string(),
         versions: info.versions.iter().map(ToString::to_string).collect(),
         platform: deployment.about.platform.to_owned(),
-        inputs: deployment.about.signature.inputs.iter().map(tensor_metadata).collect(),
-        outputs: deployment.about.signature.outputs.iter().map(tensor_metadata).collect(),
-        properties: HashMap::new(),
+        inputs: primary(&signature.inputs).map(tensor_metadata).collect(),
+        outputs: signature.outputs.iter().map(tensor_metadata).collect(),
+        properties: properties(signature, deployment.about.prepare.as_ref().map(|prepare| prepare.shows())),
     }
+}
+
+/// The inputs that every request can consist of; load testers send all that metadata lists.
+fn primary(inputs: &[TensorSpec]) -> impl Iterator<Item = &TensorSpec> {
+    inputs.iter().filter(|input| input.presence != Presence::Optional)
+}
+
+/// What a request may have beside them, and what an answer.
+fn properties(signature: &Signature, shown: Option<&[TensorSpec]>) -> HashMap<String, String> {
+    let list = |specs: &mut dyn Iterator<Item = &TensorSpec>| {
+        let each = specs.map(|spec| format!("{} {} {}", spec.name, spec.dtype, spec.shape_text()));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let mut properties = HashMap::new();
+    if let Some(shown) = shown {
+        let optional = &mut signature.inputs.iter().filter(|input| input.presence == Presence::Optional);
+        properties.insert("optional_inputs".to_owned(), list(optional));
+        properties.insert("outputs_on_request".to_owned(), list(&mut shown.iter()));
+    }
+    properties
 }
 
 fn tensor_metadata(spec: &TensorSpec) -> TensorMetadata {

@@ -13,8 +13,8 @@ use crate::serve::Pipeline;
 /// Holds so many requests and bytes; its timeout is a minute.
 pub(super) fn pipeline(requests_max: usize, bytes_max: usize) -> Arc<Pipeline> {
     let monitor = Monitor::new(Settings { page_age_max: Duration::ZERO, ..Settings::default() });
-    let cores = Cores::new(1).expect("a pool");
-    let registry = Registry::new(Arc::clone(&monitor), cores, Arc::new(|_, _, _| {}));
+    let cores = Cores::new("test", 1).expect("a pool");
+    let registry = Registry::new(Arc::clone(&monitor), cores.clone(), Arc::new(|_, _, _| {}));
     let admission = Admission::new(Limits { requests_max, bytes_max }, Memory::new(usize::MAX));
-    Pipeline::new(registry, monitor, admission, Duration::from_mins(1))
+    Pipeline::new(registry, monitor, admission, cores, Duration::from_mins(1))
 }

@@ -34,7 +34,7 @@ impl Inference {
     /// Answers a decoded request.
     pub(super) async fn infer(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         message: ModelInferRequest,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let mut journey = entry.handle();
@@ -56,7 +56,7 @@ impl Inference {
 
     async fn answer(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         message: ModelInferRequest,
         journey: &mut Journey,
     ) -> Result<ModelInferResponse, Error> {

@@ -18,6 +18,7 @@ versions = [3, 1, 3]
 timeout = "5s"
 [batching]
 max_queue_delay = "0ms"
+max_batch_tokens = 4096
 preferred_batch_sizes = [32, 8, 8]
 queue_rows_max = 100
 request_rows_max = 50
@@ -45,7 +46,7 @@ fn every_setting_is_read() {
     assert_eq!(config.versions, VersionPolicy::Only(vec![1, 3]));
     assert_eq!(config.timeout, Some(Duration::from_secs(5)));
     let batching = &config.batching;
-    assert_eq!(batching.max_queue_delay, Duration::ZERO);
+    assert_eq!((batching.max_queue_delay, batching.max_batch_tokens.get()), (Duration::ZERO, 4096));
     assert_eq!(batching.preferred_batch_sizes.iter().map(|size| size.get()).collect::<Vec<_>>(), [8, 32]);
     assert_eq!((batching.queue_rows_max.get(), batching.request_rows_max.get()), (100, 50));
     assert_eq!((batching.priority_levels.get(), batching.default_priority.get()), (3, 1));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::{About, HostModel, LoadError, Loaded, Model, Scoring, Source};
 use super::{read_declaration, tensor_name};
 use crate::config::Table;
-use crate::types::{DataType, Error, Reason, Signature, Tensor, TensorSpec};
+use crate::types::{DataType, Error, Presence, Reason, Signature, Tensor, TensorSpec};
 
 const DECLARATION: &str = "identity.toml";
 const TENSORS_MAX: usize = 256;
@@ -24,7 +24,7 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     })?;
     let scoring = Scoring::resolve(&signature, None, &source.config.confidence)?;
     let model = Identity { tensors: signature.inputs.len(), batch_time: batch_time.unwrap_or_default() };
-    let about = About { signature, scoring, platform: "identity" };
+    let about = About { signature, prepare: None, scoring, platform: "identity" };
     Ok(Loaded { about, model: Model::Host(Box::new(model)) })
 }
 
@@ -62,7 +62,7 @@ fn read(root: &Table<'_>) -> Signature {
         table.require(&["input", "output", "dtype", "dims"]);
         let dtype = read_dtype(table);
         let row = read_dims(table);
-        let input = TensorSpec { name: tensor_name(table, "input", ""), dtype, row };
+        let input = TensorSpec { name: tensor_name(table, "input", ""), dtype, row, presence: Presence::Required };
         let output = TensorSpec { name: tensor_name(table, "output", ""), ..input.clone() };
         for (key, spec, known) in [("input", &input, &signature.inputs), ("output", &output, &signature.outputs)] {
             if known.iter().any(|other| other.name == spec.name) {

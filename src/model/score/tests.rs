@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use super::{Declared, Scoring, row};
 use crate::config::{ConfidenceConfig, ModelConfig, ScoreKind};
 use crate::model::LoadError;
-use crate::types::{ClassScore, DataType, Scores, Shape, Signature, Tensor, TensorSpec};
+use crate::types::{ClassScore, DataType, Presence, Scores, Shape, Signature, Tensor, TensorSpec};
 
 fn config() -> ConfidenceConfig {
     ModelConfig::default().confidence
 }
 
 fn signature(row: &[Option<usize>]) -> Signature {
-    let spec = TensorSpec { name: "y".to_owned(), dtype: DataType::Fp32, row: row.to_vec() };
+    let spec =
+        TensorSpec { name: "y".to_owned(), dtype: DataType::Fp32, row: row.to_vec(), presence: Presence::Required };
     Signature { inputs: Vec::new(), outputs: vec![spec] }
 }
 

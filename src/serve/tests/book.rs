@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use crate::device::Executor;
-use crate::types::{Error, InferRequest, NamedTensor, Reason, Shape, Tensor};
+use crate::types::{Error, InferRequest, NamedTensor, Reason, Rows, Shape, Tensor};
 
 /// Rows of a batch at the most.
 pub(super) const BATCH_ROWS_MAX: usize = 8;
@@ -44,7 +44,7 @@ impl Random {
 
 /// What a request's rows do to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rows {
+pub(super) enum Sort {
     Sound,
     Refused,
     Panic,
@@ -57,7 +57,7 @@ pub(super) struct Wish {
     pub(super) client: u8,
     pub(super) model: usize,
     pub(super) rows: usize,
-    pub(super) kind: Rows,
+    pub(super) kind: Sort,
     pub(super) priority: Option<u64>,
     /// Time until its transport's deadline.
     pub(super) deadline: Option<Duration>,
@@ -93,11 +93,11 @@ impl Book {
     }
 
     /// A batch begins: everything in it is of this model, wanted, and not late.
-    pub(super) fn begins(&self, model: usize, parts: &[Vec<Tensor>]) {
+    pub(super) fn begins(&self, model: usize, parts: &[Rows]) {
         let (now, book) = (Instant::now(), self.0.lock());
         let mut rows = 0;
         for part in parts {
-            let values = part[0].to_f32().expect("f32");
+            let values = part.inputs()[0].to_f32().expect("f32");
             rows += values.len();
             let known = &book[&number_of(values[0])];
             assert!(values.iter().all(|value| number_of(*value) == known.wish.number), "rows of one request");
@@ -108,7 +108,7 @@ impl Book {
         assert!(rows <= BATCH_ROWS_MAX);
     }
 
-    pub(super) fn kind(&self, value: f32) -> Rows {
+    pub(super) fn kind(&self, value: f32) -> Sort {
         self.0.lock()[&number_of(value)].wish.kind
     }
 
@@ -149,18 +149,18 @@ pub(super) struct Fake {
 }
 
 impl Executor for Fake {
-    fn run(&mut self, parts: &[Vec<Tensor>]) -> Result<Vec<Tensor>, Error> {
+    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
         if self.is_inline {
             self.book.begins(self.model, parts);
         }
-        let joined = Tensor::join(parts.iter().map(|part| &part[0])).expect("one shape");
+        let joined = Tensor::join(parts.iter().map(|part| &part.inputs()[0])).expect("one shape");
         let values = joined.to_f32().expect("f32");
         for value in &values {
             match self.book.kind(*value) {
-                Rows::Sound => {}
-                Rows::Refused => return Err(Error::new(Reason::Model, "refused")),
+                Sort::Sound => {}
+                Sort::Refused => return Err(Error::new(Reason::Model, "refused")),
                 // Not `panic!`, whose message would fill the screen.
-                Rows::Panic => std::panic::resume_unwind(Box::new("on these rows")),
+                Sort::Panic => std::panic::resume_unwind(Box::new("on these rows")),
             }
         }
         let answers: Vec<f32> = values.iter().map(|value| answer_of(*value, self.model)).collect();
@@ -179,9 +179,9 @@ pub(super) fn answer_of(value: f32, model: usize) -> f32 {
 pub(super) fn wish(number: u32, client: u8, random: &mut Random) -> Wish {
     let modest = client == MODEST;
     let kind = match random.below(40) {
-        0 if !modest => Rows::Refused,
-        1 if !modest => Rows::Panic,
-        _ => Rows::Sound,
+        0 if !modest => Sort::Refused,
+        1 if !modest => Sort::Panic,
+        _ => Sort::Sound,
     };
     // Sometimes more than a batch has.
     let rows_max = if random.one_in(20) { 20 } else { 4 };
@@ -209,10 +209,10 @@ pub(super) fn message(wish: &Wish) -> InferRequest {
 
 pub(super) fn check_fate(wish: &Wish, fate: Fate) {
     match fate {
-        Fate::Answered => assert_eq!(wish.kind, Rows::Sound),
+        Fate::Answered => assert_eq!(wish.kind, Sort::Sound),
         Fate::GivenUp => assert!(wish.cancelled_after.is_some()),
-        Fate::Failed(Reason::Model) => assert_eq!(wish.kind, Rows::Refused, "only the guilty fail"),
-        Fate::Failed(Reason::Panic) => assert_eq!(wish.kind, Rows::Panic, "only the guilty fail"),
+        Fate::Failed(Reason::Model) => assert_eq!(wish.kind, Sort::Refused, "only the guilty fail"),
+        Fate::Failed(Reason::Panic) => assert_eq!(wish.kind, Sort::Panic, "only the guilty fail"),
         Fate::Failed(Reason::Deadline) => assert_ne!(wish.client, MODEST, "the modest client waits for its turn only"),
         Fate::Failed(reason) => {
             let refusals = [

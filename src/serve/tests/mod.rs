@@ -1,4 +1,5 @@
-//! The pipeline as a whole, simulated.
+//! The pipeline as a whole: simulated, and with a model that makes its own rows.
 
 mod book;
+mod prepared;
 mod simulation;

@@ -24,7 +24,7 @@ use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
 use crate::registry::{Deployment, Registry, Spawn};
-use crate::types::{DataType, ModelName, Reason, Signature, Tensor, TensorSpec};
+use crate::types::{DataType, ModelName, Presence, Reason, Rows, Signature, TensorSpec};
 
 const WORLDS: u64 = 300;
 const REQUESTS_MAX: usize = 24;
@@ -34,7 +34,7 @@ const QUEUE_ROWS_MAX: usize = 32;
 const LATE_MAX: Duration = Duration::from_millis(7);
 
 /// Made once: no model computes on them.
-static CORES: LazyLock<Cores> = LazyLock::new(|| Cores::new(1).expect("a pool"));
+static CORES: LazyLock<Cores> = LazyLock::new(|| Cores::new("test", 1).expect("a pool"));
 
 /// One world: the server, its clients, and what is known of them.
 struct World {
@@ -59,7 +59,7 @@ impl World {
         }
         let limits = Limits { requests_max: REQUESTS_MAX, bytes_max: BYTES_MAX };
         let admission = Admission::new(limits, Memory::new(usize::MAX));
-        let pipeline = Pipeline::new(registry, monitor, admission, TIMEOUT);
+        let pipeline = Pipeline::new(registry, monitor, admission, CORES.clone(), TIMEOUT);
         let deployment = |name: &&str| pipeline.registry().table().route(name, "").expect("deployed");
         let deployments = MODELS.iter().map(deployment).collect();
         Self { book, pipeline, deployments, workers }
@@ -161,9 +161,9 @@ fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
     }
     let (fixed, each) = (random.micros(8000), random.micros(1000));
     let (book, mut random) = (Arc::clone(book), Random(random.next()));
-    let timing = move |parts: &[Vec<Tensor>]| {
+    let timing = move |parts: &[Rows]| {
         book.begins(model, parts);
-        let rows: usize = parts.iter().map(|part| part[0].shape().rows().unwrap_or(0)).sum();
+        let rows: usize = parts.iter().map(Rows::count).sum();
         let time = fixed + each * u32::try_from(rows).expect("few");
         if random.one_in(50) { time * 20 } else { time }
     };
@@ -171,9 +171,14 @@ fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
 }
 
 fn about() -> About {
-    let spec = |name: &str| TensorSpec { name: name.to_owned(), dtype: DataType::Fp32, row: vec![Some(1)] };
+    let spec = |name: &str| TensorSpec {
+        name: name.to_owned(),
+        dtype: DataType::Fp32,
+        row: vec![Some(1)],
+        presence: Presence::Required,
+    };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    About { signature, scoring: None, platform: "simulated" }
+    About { signature, prepare: None, scoring: None, platform: "simulated" }
 }
 
 /// Plays one world; how each request ended and how long that took.

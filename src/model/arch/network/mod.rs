@@ -23,7 +23,7 @@ use super::super::weights::one_line;
 use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
 use super::read_declaration;
 use crate::config::ScoreKind;
-use crate::types::{DataType, Signature, TensorSpec};
+use crate::types::{DataType, Presence, Signature, TensorSpec};
 
 const DECLARATION: &str = "network.toml";
 const WEIGHTS: &str = "model.safetensors";
@@ -45,7 +45,7 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
     let model = assemble(steps, &declared.dims, source.device)
         .map_err(|error| LoadError::new(WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
-    let about = About { signature, scoring, platform: "candle_network" };
+    let about = About { signature, prepare: None, scoring, platform: "candle_network" };
     Ok(Loaded { about, model: Model::Candle(model) })
 }
 
@@ -58,7 +58,8 @@ fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::R
 }
 
 fn spec(name: &str, row: &[usize]) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), dtype: DataType::Fp32, row: row.iter().copied().map(Some).collect() }
+    let row = row.iter().copied().map(Some).collect();
+    TensorSpec { name: name.to_owned(), dtype: DataType::Fp32, row, presence: Presence::Required }
 }
 
 /// What the output means: as declared, else by the last layer that does something, if it gives one list of classes.
