@@ -12,9 +12,11 @@ mod policy;
 mod queue;
 mod refusal;
 mod run;
+mod turns;
 mod worker;
 
 pub use calls::{Begun, Calls};
 pub use item::{Ask, Limits, Unit};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
+pub use turns::{Seat, Turns};
 pub use worker::{Listener, Ran, Worker};

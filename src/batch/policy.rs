@@ -117,6 +117,13 @@ impl<T> Policy<T> {
         self.lines.iter().flat_map(|line| &line.items).map(|item| item.arrived).min()
     }
 
+    /// How urgent the item is that goes next: its level, and until when it is wanted, or should be had.
+    pub(super) fn urgency(&self, now: Instant) -> Option<(usize, Instant)> {
+        let head = self.head(now)?;
+        let (level, deadline, _) = self.lines.get(head.line)?.urgency(now);
+        Some((level, deadline))
+    }
+
     /// When [`Policy::sweep`] should be called next: no item expires before.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.deadline_floor

@@ -107,6 +107,11 @@ impl Queue {
         self.state.lock().policy.oldest()
     }
 
+    /// How urgent the rows are that go next: their level, and until when they are wanted, or should be had.
+    pub(super) fn urgency(&self, now: Instant) -> Option<(usize, Instant)> {
+        self.state.lock().policy.urgency(now)
+    }
+
     /// Takes nothing more; what waits is released without a hold, then the worker ends.
     pub fn close(&self) {
         self.state.lock().draining = true;

@@ -1,5 +1,6 @@
 //! Who runs a model's batches: a task of the model's own, or, where that is sooner, the request that just arrived.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -7,6 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use super::queue::{Job, PartAnswer, Queue, Step};
 use super::run::run;
+use super::turns::{Seat, Turn};
 use crate::device::Device;
 use crate::types::{Error, Release};
 
@@ -43,14 +45,16 @@ pub struct Worker {
     /// Taken by whoever runs a batch.
     device: Mutex<Option<Device>>,
     inline: bool,
+    /// Where the device's cores are shared with other models.
+    seat: Option<Seat>,
     listener: Arc<dyn Listener>,
 }
 
 impl Worker {
-    /// A worker that serves `queue` on `device`.
-    pub fn new(queue: Arc<Queue>, device: Device, listener: Arc<dyn Listener>) -> Arc<Self> {
+    /// A worker that serves `queue` on `device`, when it has its turn where there is a `seat`.
+    pub fn new(queue: Arc<Queue>, device: Device, seat: Option<Seat>, listener: Arc<dyn Listener>) -> Arc<Self> {
         let inline = matches!(device, Device::Inline(_));
-        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, listener })
+        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, seat, listener })
     }
 
     /// Where rows wait for it.
@@ -100,32 +104,44 @@ impl Worker {
                 self.queue.wait(None).await;
                 continue;
             };
+            let turn = self.turn().await;
             match self.queue.step() {
                 Step::Run(batch, now) => {
                     yields = 0;
                     run(&self.queue, device.get(), &*self.listener, batch, now).await;
-                    drop(device);
+                    drop((device, turn));
                     // Lets answers leave and requests arrive before the next batch is chosen.
                     if self.queue.rows() > 0 {
                         tokio::task::yield_now().await;
                     }
                 }
                 Step::Wait(None) => {
-                    drop(device);
+                    drop((device, turn));
                     self.queue.wait(None).await;
                     self.let_company_arrive().await;
                 }
                 Step::Wait(Some(until)) if yields < YIELDS_MAX && until < Instant::now() + TIMER_RESOLUTION => {
-                    drop(device);
+                    drop((device, turn));
                     yields += 1;
                     tokio::task::yield_now().await;
                 }
                 Step::Wait(Some(until)) => {
-                    drop(device);
+                    drop((device, turn));
                     self.queue.wait(Some(until)).await;
                 }
                 Step::End => return,
             }
+        }
+    }
+
+    /// Waits for the model's turn, if something waits and the device is shared; answers what expires meanwhile.
+    async fn turn(&self) -> Option<Turn<'_>> {
+        let seat = self.seat.as_ref().filter(|_| self.queue.rows() > 0)?;
+        let mut turn = pin!(seat.turn(&self.queue));
+        tokio::select! {
+            biased;
+            turn = &mut turn => Some(turn),
+            () = self.queue.expire() => Some(turn.await),
         }
     }
 

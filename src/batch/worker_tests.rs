@@ -93,7 +93,7 @@ fn submit(queue: &Arc<Queue>, job: Job) -> Ticket {
 
 fn worker(queue: &Arc<Queue>, device: Device) -> (Arc<Worker>, Arc<Counts>) {
     let counts = Arc::new(Counts::default());
-    (Worker::new(Arc::clone(queue), device, Arc::clone(&counts) as Arc<dyn Listener>), counts)
+    (Worker::new(Arc::clone(queue), device, None, Arc::clone(&counts) as Arc<dyn Listener>), counts)
 }
 
 /// A worker with its task.

@@ -19,6 +19,7 @@ const BATCH_ROWS_MAX: u32 = 1 << 16;
 const BATCH_TOKENS_MAX: u32 = 1 << 22;
 const QUEUE_ROWS_MAX: u32 = 1 << 24;
 const PRIORITY_LEVELS_MAX: u32 = 16;
+const WEIGHT_MAX: u32 = 1000;
 /// Rows that a queue or a request may have by default, in full batches.
 const DEFAULT_BATCHES: usize = 16;
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -96,10 +97,12 @@ pub struct ConfidenceConfig {
 }
 
 /// Where a model runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceConfig {
     /// On which thread.
     pub placement: Placement,
+    /// Its part of the cores under overload, against other models' weights.
+    pub weight: NonZeroUsize,
 }
 
 /// On which thread a model runs.
@@ -300,6 +303,14 @@ impl DeviceConfig {
         Self {
             placement: settings.what("Whether the model runs on the network's threads or one of its own; `\"auto\"` goes by what its \
              batches cost when it is warmed up").change("`\"thread\"` where some rows cost far more than those of the warm-up; `\"inline\"` for small models").get("device.placement", &Choice(&places), Placement::Auto),
+            weight: settings
+                .what(
+                    "The model's part of the computing time under overload, against the weights of the other models that run on \
+                     threads of their own. While all can be in time, the request of the earliest deadline goes first, whatever \
+                     its model's weight",
+                )
+                .change("Raise it for a model whose answers count more than the others' when not all can be had")
+                .get("device.weight", &Positive(WEIGHT_MAX), positive(1)),
         }
     }
 }

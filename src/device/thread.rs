@@ -30,11 +30,23 @@ impl Device {
     ///
     /// Errors: the thread cannot be started.
     pub fn on_thread(name: &str, executor: Box<dyn Executor>, cores: Cores) -> std::io::Result<Self> {
+        let is_parallel = executor.is_parallel();
         // One batch at a time: the worker waits for each answer, so that one place is enough.
         let (jobs, inbox) = mpsc::sync_channel::<Work>(1);
         let run = move || serve(executor, &cores, &inbox);
         thread::Builder::new().name(format!("device-{name}")).spawn(run)?;
-        Ok(Self::Thread(DeviceThread { jobs }))
+        Ok(Self::Thread(DeviceThread { jobs, is_parallel }))
+    }
+
+    /// Does it compute on the machine's cores, which other models want as well?
+    pub fn shares_cores(&self) -> bool {
+        match self {
+            Self::Thread(thread) => thread.is_parallel,
+            // On the network's threads, whose turns are the runtime's.
+            Self::Inline(_) => false,
+            #[cfg(test)]
+            Self::Simulated(..) => true,
+        }
     }
 
     /// Runs a batch.
@@ -60,6 +72,7 @@ impl Device {
 /// The sending side of a device's thread.
 pub struct DeviceThread {
     jobs: mpsc::SyncSender<Work>,
+    is_parallel: bool,
 }
 
 struct Work {

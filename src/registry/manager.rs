@@ -15,7 +15,7 @@ use super::lifecycle::{Event, State};
 use super::source::{Found, Listing, RegistrySource};
 use super::table::Table;
 use super::warm_up::{WarmUp, warm_up};
-use crate::batch::{Calls, Queue, Worker};
+use crate::batch::{Calls, Queue, Turns, Worker};
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Cores, Device, LocalExecutor};
 use crate::model::{About, Files};
@@ -44,6 +44,8 @@ pub struct Registry {
     cores: Cores,
     spawn: Spawn,
     calls: Arc<Calls>,
+    /// At the cores, for models that compute on them in turn.
+    turns: Arc<Turns>,
     changed: watch::Sender<()>,
     /// Has everything been loaded once, or failed to?
     settled: AtomicBool,
@@ -53,8 +55,8 @@ impl Registry {
     /// A registry without models.
     pub fn new(monitor: Arc<Monitor>, cores: Cores, spawn: Spawn) -> Arc<Self> {
         let (table, changed, settled) = (Table::default(), watch::Sender::new(()), AtomicBool::new(false));
-        let calls = Arc::new(Calls::default());
-        Arc::new(Self { table, monitor, cores, spawn, calls, changed, settled })
+        let (calls, turns) = (Arc::default(), Arc::default());
+        Arc::new(Self { table, monitor, cores, spawn, calls, turns, changed, settled })
     }
 
     /// The server's calls in progress, which its queues watch.
@@ -188,7 +190,8 @@ impl Registry {
         let instruments = self.monitor.deployment(name, version, &score_plan(about.scoring.as_ref()));
         let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
         instruments.watch_queue(Arc::downgrade(&view));
-        let worker = Worker::new(queue, device, Arc::clone(&instruments) as _);
+        let seat = device.shares_cores().then(|| self.turns.seat(config.device.weight));
+        let worker = Worker::new(queue, device, seat, Arc::clone(&instruments) as _);
         let (name, config, tenant) = (name.clone(), config.clone(), Arc::default());
         Arc::new(Deployment { name, version, about, config, worker, tenant, instruments })
     }

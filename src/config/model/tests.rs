@@ -34,6 +34,7 @@ low = 0.8
 abstain = true
 range = [0, 350.5]
 [device]
+weight = 3
 placement = "thread"
 [warmup]
 time_max = "1s"
@@ -56,7 +57,7 @@ fn every_setting_is_read() {
     assert_eq!(confidence.labels, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!((confidence.temperature, confidence.low, confidence.abstain), (2.0, 0.8, true));
     assert_eq!(confidence.range, Some((0.0, 350.5)));
-    assert_eq!(config.device.placement, Placement::Thread);
+    assert_eq!((config.device.placement, config.device.weight.get()), (Placement::Thread, 3));
     assert_eq!(config.warmup.time_max, Duration::from_secs(1));
     // Every declared key is in the text, so no declaration is passed over.
     let mut settings = Reader::default();
