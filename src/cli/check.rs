@@ -75,6 +75,8 @@ fn print_model(listing: &Listing, version: Version, loaded: &Loaded) {
         let output = loaded.about.signature.outputs.get(scoring.output).map_or("?", |spec| spec.name.as_str());
         if scoring.kind == ScoreKind::Regression {
             say(&format!("  scores  values of \"{output}\""));
+        } else if scoring.kind == ScoreKind::Embedding {
+            say(&format!("  scores  norm of \"{output}\", and its likeness to the mean of those before"));
         } else {
             let labels: Vec<_> = (0..scoring.classes().min(20)).map(|class| scoring.label(class)).collect();
             let more = if scoring.classes() > 20 { ", …" } else { "" };

@@ -11,6 +11,8 @@ pub enum ScoreKind {
     Logits,
     /// Predicted values.
     Regression,
+    /// Embeddings: vectors whose direction has a meaning.
+    Embedding,
     /// Nothing that confidence can be computed from.
     #[default]
     None,
@@ -18,11 +20,12 @@ pub enum ScoreKind {
 
 impl ScoreKind {
     /// Every kind under its name in files, for [`Table::choice`](super::Table::choice).
-    pub const CHOICES: [(&'static str, Self); 5] = [
+    pub const CHOICES: [(&'static str, Self); 6] = [
         ("softmax", Self::Softmax),
         ("sigmoid", Self::Sigmoid),
         ("logits", Self::Logits),
         ("regression", Self::Regression),
+        ("embedding", Self::Embedding),
         ("none", Self::None),
     ];
 }

@@ -20,7 +20,7 @@ pub struct Scoring {
     pub output: usize,
     /// What its numbers mean.
     pub kind: ScoreKind,
-    /// Name of each class, their numbers where none were declared; empty for a regression.
+    /// Name of each class, their numbers where none were declared; empty for regressions and embeddings.
     pub labels: Vec<String>,
     /// Divides the logits; 1 leaves them as they are.
     pub temperature: f64,
@@ -30,12 +30,12 @@ pub struct Scoring {
     pub abstain: bool,
     /// Where the values of a regression are expected, for their histogram.
     pub range: Option<(f64, f64)>,
-    /// Numbers in a row of the output; 0 for a regression, which may have free dimensions.
+    /// Numbers in a row of the output; 0 for regressions and embeddings, which may have free dimensions.
     columns: usize,
 }
 
 impl Scoring {
-    /// Number of classes; a single sigmoid or logit stands for two. 0 for a regression.
+    /// Number of classes; a single sigmoid or logit stands for two. 0 for regressions and embeddings.
     pub fn classes(&self) -> usize {
         self.labels.len()
     }
@@ -64,6 +64,9 @@ impl Scoring {
     /// "probabilities" that are none. A regression gives every element, `None` where it is not finite.
     /// Cost: some nanoseconds for each number; no allocation for up to two rows (four values), else one.
     pub fn score(&self, output: &Tensor) -> Scores {
+        if self.kind == ScoreKind::Embedding {
+            return Scores::Embeddings(output.clone());
+        }
         let data: &[u8] = output.data();
         match output.dtype() {
             DataType::Fp32 => self.score_as(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
@@ -83,6 +86,7 @@ impl Scoring {
         }
         let sharpness = 1.0 / self.temperature;
         let mut scores = SmallVec::new();
+        let mut probabilities = Vec::new();
         for row in data.chunks_exact(self.columns.max(1)) {
             let values = row.iter().map(|bytes| read(*bytes));
             let single = if let [bytes] = row { Some(read(*bytes)) } else { None };
@@ -90,10 +94,20 @@ impl Scoring {
                 (ScoreKind::Logits, Some(value)) => row::logit(value, sharpness),
                 (ScoreKind::Logits, None) => row::logits(values, sharpness),
                 (ScoreKind::Sigmoid, Some(value)) => row::probability(value, sharpness),
-                (ScoreKind::Sigmoid, None) => row::labels(values, sharpness),
+                (ScoreKind::Sigmoid, None) => {
+                    let top = row::labels(values.clone(), sharpness);
+                    let sound = top.is_some();
+                    probabilities.extend(values.map(|value| row::label(value, sharpness, sound)));
+                    top
+                }
                 _ => row::distribution(values, sharpness),
             });
         }
-        Scores::Classes(scores)
+        if probabilities.is_empty() { Scores::Classes(scores) } else { Scores::Labels { top: scores, probabilities } }
+    }
+
+    /// Do the classes exclude each other?
+    pub fn is_exclusive(&self) -> bool {
+        !(self.kind == ScoreKind::Sigmoid && self.columns > 1)
     }
 }

@@ -27,6 +27,13 @@ pub(super) const CONFIDENCE: [f64; 16] =
 /// Of margin and entropy: even, and finer at the ends.
 pub(super) const RATIO: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0];
 
+/// Of an embedding's norm: fine about 1, which normalised ones have.
+pub(super) const NORM: [f64; 15] = [0.01, 0.1, 0.5, 0.9, 0.99, 1.01, 1.1, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4];
+
+/// Of the cosine between an embedding and the mean of those before.
+pub(super) const SIMILARITY: [f64; 16] =
+    [-0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+
 /// Of the rows of a batch.
 pub(super) const ROWS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
 
@@ -49,7 +56,7 @@ pub(super) fn values(range: Option<(f64, f64)>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{COARSE, CONFIDENCE, FINE, RATIO, ROWS, seconds, values};
+    use super::{COARSE, CONFIDENCE, FINE, NORM, RATIO, ROWS, SIMILARITY, seconds, values};
 
     #[test]
     fn latency_bounds_are_fine_where_promised() {
@@ -71,7 +78,7 @@ mod tests {
             Some((f64::NAN, 1.0)),
             Some((f64::MIN, f64::MAX)),
         ];
-        let mut tables = vec![CONFIDENCE.to_vec(), RATIO.to_vec(), ROWS.to_vec()];
+        let mut tables = [&CONFIDENCE[..], &NORM, &RATIO, &ROWS, &SIMILARITY].map(<[f64]>::to_vec).to_vec();
         tables.extend(strange.map(values));
         for table in tables {
             assert!(table.windows(2).all(|pair| pair[0] < pair[1]), "{table:?}");

@@ -53,10 +53,17 @@ catalogue! {
     CONNECTIONS_TOTAL = "sconce_connections_total" COUNTER "connections" &["result"],
         "Client connections by result: accepted; refused, beyond the limit; no_preface, accepted but closed because they \
          did not begin to speak HTTP/2 in time.";
+    EMBEDDING_NORM = "sconce_embedding_norm" HISTOGRAM "" DEPLOYMENT,
+        "Euclidean norm of embeddings.";
+    EMBEDDING_SIMILARITY = "sconce_embedding_similarity_ratio" HISTOGRAM "ratio" DEPLOYMENT,
+        "Cosine between each embedding and the mean direction of some thousand before it; it falls when inputs drift.";
     EXECUTOR_REBUILDS = "sconce_executor_rebuilds_total" COUNTER "rebuilds" DEPLOYMENT,
         "Executors that were built anew after a failure or a panic.";
     IN_FLIGHT_BYTES = "sconce_in_flight_request_bytes" GAUGE "bytes" &[],
         "Bytes of the requests that are being served, and of answers that their clients have not read yet.";
+    LABEL_PROBABILITY = "sconce_label_probability_ratio" HISTOGRAM "ratio" CLASS,
+        "Probability of each label in all rows, of models whose labels do not exclude each other; the labels after the \
+         twentieth are 'other'.";
     LOG_LINES_DROPPED = "sconce_log_lines_dropped_total" COUNTER "lines" &[],
         "Lines of the log that were not written: its reader was too slow, or writing failed.";
     LOW_CONFIDENCE = "sconce_low_confidence_predictions_total" COUNTER "rows" DEPLOYMENT,

@@ -139,6 +139,11 @@ fn scores(page: &mut Page, labels: [&str; 2], seen: &ScoreSnapshot) {
             page.counter(named::LOW_CONFIDENCE, &labels, *low);
             page.counter(named::NON_FINITE, &labels, *non_finite);
         }
+        ScoreSnapshot::Embeddings { norm, similarity, non_finite } => {
+            page.bounded(named::EMBEDDING_NORM, &labels, norm);
+            page.bounded(named::EMBEDDING_SIMILARITY, &labels, similarity);
+            page.counter(named::NON_FINITE, &labels, *non_finite);
+        }
         ScoreSnapshot::Values { values, non_finite } => {
             page.bounded(named::VALUE, &labels, values);
             page.counter(named::NON_FINITE, &labels, *non_finite);
@@ -151,6 +156,9 @@ fn classes(page: &mut Page, [model, version]: [&str; 2], classes: &[ClassSnapsho
     for class in classes {
         let labels = [model, version, class.label.as_str()];
         page.bounded(named::CONFIDENCE, &labels, &class.confidence);
+        if let Some(probability) = &class.probability {
+            page.bounded(named::LABEL_PROBABILITY, &labels, probability);
+        }
         page.counter(named::PREDICTIONS, &labels, class.confidence.count());
         // With no rows in the window each share is 0 / 1.
         page.gauge(named::PREDICTED_CLASS, &labels, float(class.recent) / float(recent.max(1)));

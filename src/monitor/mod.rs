@@ -7,6 +7,7 @@
 mod access;
 mod bounds;
 mod catalogue;
+mod embeddings;
 mod export;
 mod hub;
 mod instruments;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bounds;
+use super::embeddings::EmbeddingBook;
 use super::latency::SLICES;
 use super::snapshot::{ClassSnapshot, ScoreSnapshot};
 use crate::stats::{Bounded, Window};
@@ -32,7 +33,11 @@ pub enum ScorePlan {
         classes: usize,
         /// Confidence below which a prediction counts as low, 0 to 1.
         low: f64,
+        /// Do the classes exclude each other?
+        exclusive: bool,
     },
+    /// Embeddings.
+    Embeddings,
     /// A regression's values.
     Values {
         /// Where values are expected, for the bounds of the histogram.
@@ -45,6 +50,7 @@ pub enum ScorePlan {
 pub(super) enum ScoreBook {
     None,
     Classes(Box<ClassBook>),
+    Embeddings(Box<EmbeddingBook>),
     Values(Box<ValueBook>),
 }
 
@@ -59,6 +65,10 @@ pub(super) struct ClassBook {
     labels: Vec<String>,
     /// One for each label.
     confidence: Vec<Bounded>,
+    /// One for each label; none where classes exclude each other.
+    probability: Vec<Bounded>,
+    /// Numbers of a row.
+    classes: usize,
     entropy: Bounded,
     margin: Bounded,
     threshold: f64,
@@ -71,10 +81,15 @@ impl ScoreBook {
     pub(super) fn new(plan: &ScorePlan, window: Duration, origin: Instant) -> Self {
         match plan {
             ScorePlan::None => Self::None,
-            ScorePlan::Classes { labels, classes, low } => {
-                let book = ClassBook::new(series_labels(labels, *classes), *low, window, origin);
+            ScorePlan::Classes { labels, classes, low, exclusive } => {
+                let mut book = ClassBook::new(series_labels(labels, *classes), *low, window, origin);
+                if !exclusive {
+                    book.probability = book.labels.iter().map(|_| Bounded::new(&bounds::RATIO)).collect();
+                    book.classes = *classes;
+                }
                 Self::Classes(Box::new(book))
             }
+            ScorePlan::Embeddings => Self::Embeddings(Box::new(EmbeddingBook::new())),
             ScorePlan::Values { range } => {
                 let values = Bounded::new(&bounds::values(*range));
                 Self::Values(Box::new(ValueBook { values, non_finite: AtomicU64::new(0) }))
@@ -86,6 +101,11 @@ impl ScoreBook {
     pub(super) fn record(&self, scores: &Scores) {
         match (self, scores) {
             (Self::Classes(book), Scores::Classes(rows)) => rows.iter().for_each(|row| book.record(row.as_ref())),
+            (Self::Classes(book), Scores::Labels { top, probabilities }) => {
+                top.iter().for_each(|row| book.record(row.as_ref()));
+                book.record_labels(probabilities);
+            }
+            (Self::Embeddings(book), Scores::Embeddings(rows)) => book.record(rows),
             (Self::Values(book), Scores::Values(rows)) => rows.iter().for_each(|row| book.record(*row)),
             _ => {}
         }
@@ -101,6 +121,7 @@ impl ScoreBook {
         match self {
             Self::None => ScoreSnapshot::None,
             Self::Classes(book) => book.snapshot(now),
+            Self::Embeddings(book) => book.snapshot(),
             Self::Values(book) => {
                 ScoreSnapshot::Values { values: book.values.snapshot(), non_finite: book.non_finite.load(Relaxed) }
             }
@@ -121,6 +142,8 @@ impl ClassBook {
     fn new(labels: Vec<String>, threshold: f64, window: Duration, origin: Instant) -> Self {
         Self {
             confidence: labels.iter().map(|_| Bounded::new(&bounds::CONFIDENCE)).collect(),
+            probability: Vec::new(),
+            classes: 0,
             entropy: Bounded::new(&bounds::RATIO),
             margin: Bounded::new(&bounds::RATIO),
             threshold,
@@ -149,16 +172,28 @@ impl ClassBook {
         }
     }
 
+    /// Counts every label's probability; what could not be scored is NaN and was counted as such.
+    fn record_labels(&self, probabilities: &[f32]) {
+        for row in probabilities.chunks_exact(self.classes.max(1)) {
+            for (class, probability) in row.iter().enumerate().filter(|(_, probability)| probability.is_finite()) {
+                if let Some(histogram) = self.probability.get(class).or(self.probability.last()) {
+                    histogram.record(f64::from(*probability));
+                }
+            }
+        }
+    }
+
     fn cells(&self) -> impl Iterator<Item = u64> {
         self.confidence.iter().map(Bounded::count)
     }
 
     fn snapshot(&self, now: Instant) -> ScoreSnapshot {
         let recent = self.window.recent(now, self.cells());
-        let each = self.labels.iter().zip(&self.confidence).zip(recent);
-        let class = |((label, confidence), recent): ((&String, &Bounded), u64)| ClassSnapshot {
+        let each = self.labels.iter().zip(&self.confidence).zip(recent).enumerate();
+        let class = |(at, ((label, confidence), recent)): (usize, ((&String, &Bounded), u64))| ClassSnapshot {
             label: label.clone(),
             confidence: confidence.snapshot(),
+            probability: self.probability.get(at).map(Bounded::snapshot),
             recent,
         };
         ScoreSnapshot::Classes {
@@ -224,7 +259,7 @@ mod tests {
     #[test]
     fn rows_are_counted_by_class_and_not_a_number_is_kept_out() {
         let now = Instant::now();
-        let plan = ScorePlan::Classes { labels: Vec::new(), classes: 25, low: 0.6 };
+        let plan = ScorePlan::Classes { labels: Vec::new(), classes: 25, low: 0.6, exclusive: true };
         let book = ScoreBook::new(&plan, WINDOW, now);
         let rows = [score(0, 0.999), score(24, 0.55), score(usize::MAX, 0.7), score(1, f64::NAN)];
         book.record(&Scores::Classes(rows.into_iter().map(Some).chain([None]).collect()));
@@ -235,6 +270,23 @@ mod tests {
         assert_eq!((low, non_finite, entropy.count(), margin.count()), (1, 2, 3, 3));
         assert_eq!((classes[0].confidence.count(), classes[20].confidence.count(), classes[20].recent), (1, 2, 2));
         assert!((classes[0].confidence.sum - 0.999).abs() < 1e-12 && (margin.sum - 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn labels_that_do_not_exclude_each_other_have_a_histogram_each() {
+        let now = Instant::now();
+        let plan = ScorePlan::Classes { labels: Vec::new(), classes: 22, low: 0.6, exclusive: false };
+        let book = ScoreBook::new(&plan, WINDOW, now);
+        let mut probabilities = vec![0.25; 22];
+        probabilities[21] = 0.75;
+        probabilities.extend([f32::NAN; 22]);
+        book.record(&Scores::Labels { top: smallvec![Some(score(21, 0.75)), None], probabilities });
+        let ScoreSnapshot::Classes { classes, non_finite, .. } = book.snapshot(now) else {
+            unreachable!("classes were planned")
+        };
+        let sums: Vec<f64> = classes.iter().map(|class| class.probability.as_ref().expect("labels").sum).collect();
+        assert_eq!((sums[0].to_bits(), sums[20].to_bits()), (0.25_f64.to_bits(), 1.0_f64.to_bits()));
+        assert_eq!((non_finite, classes[20].confidence.count()), (1, 1));
     }
 
     #[test]

@@ -73,6 +73,15 @@ pub enum ScoreSnapshot {
         /// Rows with NaN or an infinity, which are in nothing else here.
         non_finite: u64,
     },
+    /// By an embedding model.
+    Embeddings {
+        /// Euclidean norm of the embeddings.
+        norm: BoundedCounts,
+        /// Cosine between each and the running mean of those before.
+        similarity: BoundedCounts,
+        /// Rows with NaN or an infinity, which are in nothing else here.
+        non_finite: u64,
+    },
     /// By a regression.
     Values {
         /// Distribution of the predicted values.
@@ -89,6 +98,8 @@ pub struct ClassSnapshot {
     pub label: String,
     /// Confidence of the rows predicted as this class.
     pub confidence: BoundedCounts,
+    /// Probability of this class in all rows; only where classes do not exclude each other.
+    pub probability: Option<BoundedCounts>,
     /// Rows predicted as this class over the sliding window.
     pub recent: u64,
 }

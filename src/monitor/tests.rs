@@ -27,7 +27,7 @@ fn model() -> (ModelName, Version) {
 }
 
 fn classes(count: usize) -> ScorePlan {
-    ScorePlan::Classes { labels: Vec::new(), classes: count, low: 0.5 }
+    ScorePlan::Classes { labels: Vec::new(), classes: count, low: 0.5, exclusive: true }
 }
 
 fn deploy(monitor: &Arc<Monitor>, plan: &ScorePlan) -> Arc<Instruments> {
@@ -311,7 +311,7 @@ fn nothing_is_recorded_when_recording_is_off() {
 fn labels_with_quotes_do_not_break_the_page() {
     let monitor = monitor();
     let labels = ["a\"b", "c\\d", "e\nf", "é"].map(str::to_owned).to_vec();
-    let _instruments = deploy(&monitor, &ScorePlan::Classes { labels, classes: 4, low: 0.0 });
+    let _instruments = deploy(&monitor, &ScorePlan::Classes { labels, classes: 4, low: 0.0, exclusive: true });
     let page = monitor.render(Instant::now());
     for label in [r#"class="a\"b""#, r#"class="c\\d""#, r#"class="e\\u{a}f""#, r#"class="é""#] {
         assert!(page.contains(label), "{label}");

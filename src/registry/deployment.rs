@@ -56,10 +56,12 @@ pub(super) fn limits(config: &ModelConfig, about: &About) -> Limits {
 /// What to count of a model's answers.
 pub(super) fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
     let Some(scoring) = scoring else { return ScorePlan::None };
-    if scoring.kind == ScoreKind::Regression {
-        return ScorePlan::Values { range: scoring.range };
+    let (classes, low, exclusive) = (scoring.classes(), scoring.low, scoring.is_exclusive());
+    match scoring.kind {
+        ScoreKind::Regression => ScorePlan::Values { range: scoring.range },
+        ScoreKind::Embedding => ScorePlan::Embeddings,
+        _ => ScorePlan::Classes { labels: scoring.labels.clone(), classes, low, exclusive },
     }
-    ScorePlan::Classes { labels: scoring.labels.clone(), classes: scoring.classes(), low: scoring.low }
 }
 
 impl QueueView for Queue {

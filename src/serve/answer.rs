@@ -62,14 +62,15 @@ fn show(deployment: &Deployment, at: usize, rows: Option<&Rows>) -> Result<Named
 
 fn holds_non_finite(scores: &Scores) -> bool {
     match scores {
-        Scores::Classes(rows) => rows.iter().any(Option::is_none),
+        Scores::Classes(rows) | Scores::Labels { top: rows, .. } => rows.iter().any(Option::is_none),
         Scores::Values(values) => values.iter().any(Option::is_none),
+        Scores::Embeddings(rows) => rows.to_f32().is_some_and(|values| !values.iter().all(|value| value.is_finite())),
     }
 }
 
 /// Confidence and label of each row; NaN and an empty label where there is none, an empty label on abstention.
 fn tell_confidence(scoring: &Scoring, scores: &Scores, answer: &mut InferAnswer) {
-    let Scores::Classes(rows) = scores else { return };
+    let Some(rows) = scores.classes() else { return };
     for row in rows {
         answer.confidence.push(row.map_or(f64::NAN, |score| score.confidence));
         answer.labels.push(scoring.answer_label(row.as_ref()).to_owned());

@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use super::Tensor;
+
 /// How sure a classifier was of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScore {
@@ -20,6 +22,25 @@ pub struct ClassScore {
 pub enum Scores {
     /// Of a classifier.
     Classes(SmallVec<[Option<ClassScore>; 2]>),
+    /// Of a classifier whose classes do not exclude each other.
+    Labels {
+        /// The likeliest label of each row.
+        top: SmallVec<[Option<ClassScore>; 2]>,
+        /// Probability of every label, row by row; NaN where a row could not be scored.
+        probabilities: Vec<f32>,
+    },
     /// Predicted values of a regression.
     Values(SmallVec<[Option<f64>; 4]>),
+    /// Embeddings `[rows, width]`.
+    Embeddings(Tensor),
+}
+
+impl Scores {
+    /// The score of each row, of a classifier of either sort.
+    pub fn classes(&self) -> Option<&[Option<ClassScore>]> {
+        match self {
+            Self::Classes(rows) | Self::Labels { top: rows, .. } => Some(rows),
+            Self::Values(_) | Self::Embeddings(_) => None,
+        }
+    }
 }

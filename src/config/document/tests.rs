@@ -98,7 +98,7 @@ range = [0.5, nan]
         r#"f.toml:5: `number`: expected a number from 0 to 1, got "1""#,
         r#"f.toml:6: `size`: expected a size from 1B to 1KiB, such as "64MiB", got 64"#,
         r#"f.toml:7: `wait`: expected a duration from 0s to 1s, such as "250ms", got "2""#,
-        r#"f.toml:8: `scores`: expected "softmax", "sigmoid", "logits", "regression" or "none", got "sofmax""#,
+        r#"f.toml:8: `scores`: expected "softmax", "sigmoid", "logits", "regression", "embedding" or "none", got "sofmax""#,
         r#"f.toml:9: `labels`: expected a list, each item a string, got "a""#,
         r"f.toml:10: `dims`: expected a list, each item a whole number from 1 to 4294967296, got [1, 0]",
         r"f.toml:11: `free`: expected a list, each item a whole number from -1 to 9, got [a list]",

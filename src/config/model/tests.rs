@@ -122,7 +122,7 @@ placement = "gpu"
         "m.toml:5: `batching.max_queue_delay`: expected a duration from 0s to 1s, such as \"250ms\", got 2",
         "m.toml:6: `batching.preferred_batch_sizes`: expected a list, each item a whole number from 1 to 65536, got [0]",
         "m.toml:7: `batching.priority_levels`: expected a whole number from 1 to 16, got 17",
-        "m.toml:9: `confidence.scores`: expected \"softmax\", \"sigmoid\", \"logits\", \"regression\" or \"none\", \
+        "m.toml:9: `confidence.scores`: expected \"softmax\", \"sigmoid\", \"logits\", \"regression\", \"embedding\" or \"none\", \
          got \"probability\"",
         "m.toml:10: `confidence.labels`: expected a list, each item a string, got [1]",
         "m.toml:11: `confidence.temperature`: expected a number from 0.001 to 1000, got 0",

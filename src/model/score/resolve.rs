@@ -91,11 +91,11 @@ fn refuse_idle(declared: Option<&Declared>, config: &ConfidenceConfig, spec: &Te
         Some(declared) if idle(Some(&declared.labels), declared.range) => declared.file,
         _ => return Ok(()),
     };
-    let meanings = "scores = \"softmax\", \"sigmoid\", \"logits\" or \"regression\"";
+    let meanings = "scores = \"softmax\", \"sigmoid\", \"logits\", \"regression\" or \"embedding\"";
     Err(LoadError::new(file, format!("labels or range: say what output \"{}\" means: {meanings}", spec.name)))
 }
 
-/// Numbers in a row and classes that they stand for; both are 0 for a regression.
+/// Numbers in a row and classes that they stand for; both are 0 for regressions and embeddings.
 fn classes(spec: &TensorSpec, kind: ScoreKind) -> Result<(usize, usize), String> {
     let failed = |expected: &str| {
         let (name, dtype, shape) = (&spec.name, spec.dtype, spec.shape_text());
@@ -104,7 +104,7 @@ fn classes(spec: &TensorSpec, kind: ScoreKind) -> Result<(usize, usize), String>
     if !matches!(spec.dtype, DataType::Fp32 | DataType::Fp64 | DataType::Fp16 | DataType::Bf16) {
         return Err(failed("FP32, FP64, FP16 or BF16"));
     }
-    if kind == ScoreKind::Regression {
+    if matches!(kind, ScoreKind::Regression | ScoreKind::Embedding) {
         return Ok((0, 0));
     }
     let [before @ .., Some(columns)] = spec.row.as_slice() else {

@@ -105,6 +105,13 @@ pub(super) fn labels(values: impl Iterator<Item = f64> + Clone, inverse_temperat
     Some(score(top.class, confidence, confidence - runner_up, entropy / (f64::from(count) * LN_2)))
 }
 
+/// Probability of one label, tempered; NaN if its row is not sound.
+pub(super) fn label(value: f64, inverse_temperature: f64, is_sound: bool) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "for a histogram")]
+    let tempered = |value: f64| value as f32;
+    temper(value, inverse_temperature).filter(|_| is_sound).map_or(f32::NAN, tempered)
+}
+
 fn score(class: usize, confidence: f64, margin: f64, entropy: f64) -> ClassScore {
     let unit = |value: f64| value.clamp(0.0, 1.0);
     ClassScore { class, confidence: unit(confidence), margin: unit(margin), entropy: unit(entropy) }

@@ -34,10 +34,7 @@ fn scoring(columns: usize, kind: ScoreKind, temperature: f64) -> Scoring {
 
 fn classes(scoring: &Scoring, rows: &[&[f32]]) -> Vec<Option<ClassScore>> {
     let tensor = Tensor::from_f32(Shape::new(&[rows.len(), rows[0].len()]), &rows.concat()).expect("a tensor");
-    match scoring.score(&tensor) {
-        Scores::Classes(scores) => scores.to_vec(),
-        Scores::Values(_) => panic!("expected classes"),
-    }
+    scoring.score(&tensor).classes().expect("classes").to_vec()
 }
 
 fn one(kind: ScoreKind, temperature: f64, row: &[f32]) -> Option<ClassScore> {
@@ -50,6 +47,24 @@ fn near(got: Option<ClassScore>, class: usize, confidence: f64, margin: f64, ent
     for (got, wanted) in [(got.confidence, confidence), (got.margin, margin), (got.entropy, entropy)] {
         assert!((got - wanted).abs() < 1e-6, "{got} is not {wanted}");
     }
+}
+
+#[test]
+fn labels_that_do_not_exclude_each_other_keep_their_probabilities() {
+    let scoring = scoring(2, ScoreKind::Sigmoid, 2.0);
+    assert!(!scoring.is_exclusive());
+    let tensor = Tensor::from_f32(Shape::new(&[2, 2]), &[0.8, 0.5, 2.0, 0.5]).expect("a tensor");
+    let Scores::Labels { top, probabilities } = scoring.score(&tensor) else { panic!("expected labels") };
+    assert_eq!((top[0].map(|score| score.class), top[1]), (Some(0), None));
+    assert!((probabilities[0] - 2.0 / 3.0).abs() < 1e-6 && (probabilities[1] - 0.5).abs() < 1e-6);
+    assert!(probabilities[2].is_nan() && probabilities[3].is_nan());
+}
+
+#[test]
+fn embeddings_are_scored_as_they_are() {
+    let scoring = resolve(3, ScoreKind::Embedding, &config()).expect("no error").expect("scoring");
+    let tensor = Tensor::from_f32(Shape::new(&[1, 3]), &[0.1, 0.2, 0.3]).expect("a tensor");
+    assert_eq!((scoring.score(&tensor), scoring.classes()), (Scores::Embeddings(tensor), 0));
 }
 
 #[test]
