@@ -1,0 +1,41 @@
+"""Weights from seeds, scaled so that a model's answers differ clearly between inputs; freshly made models answer all alike."""
+
+import math
+import zlib
+
+import torch
+from torch import nn
+
+NORMS = (nn.LayerNorm, nn.BatchNorm2d)
+
+
+def generator(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+
+@torch.no_grad()
+def shake(model: nn.Module, name: str) -> nn.Module:
+    """Draws every weight and running statistic of a model anew; `name` is the seed."""
+    random = generator(name)
+    for module in model.modules():
+        for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if tensor.is_floating_point():
+                draw(module, key, tensor, random)
+    return model.eval()
+
+
+def draw(module: nn.Module, key: str, tensor: torch.Tensor, random: torch.Generator) -> None:
+    if key == "running_var":
+        tensor.uniform_(0.5, 1.5, generator=random)
+    elif isinstance(module, NORMS) and key == "weight":
+        tensor.normal_(1.0, 0.2, generator=random)
+    elif isinstance(module, nn.Conv2d) and key == "weight":
+        # What keeps the spread of a layer's inputs where half of them are cut off at zero.
+        tensor.normal_(0.0, math.sqrt(2 / tensor[0].numel()), generator=random)
+    elif isinstance(module, nn.Linear) and key == "weight":
+        tensor.normal_(0.0, 1.3 / math.sqrt(tensor.shape[1]), generator=random)
+    elif key.endswith("inv_freq"):
+        pass
+    else:
+        # Embeddings, biases, class tokens, running means.
+        tensor.normal_(0.0, 0.3, generator=random)
