@@ -6,10 +6,6 @@
 The same seeds give the same bytes. Nothing is fetched: tokenizers and weights are made here.
 """
 
-import os
-
-os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-
 import sys
 import tempfile
 from collections.abc import Callable

@@ -72,7 +72,7 @@ def mixed(count: int) -> list[str]:
     """So many different texts: the odd ones, sentences of every language, and mixtures of 1 to some 300 words."""
     rng = random.Random(SEED)
     texts = list(dict.fromkeys((*ODD, *PROSE, *thoughts())))
-    lengths = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 120, 150, 180, 200, 220, 240, 260, 300)
+    lengths = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 35, 40, 45, 50, 55, 80, 120, 200, 300)
     long = [of_words(lengths[i % len(lengths)], rng) for i in range(count // 3)]
     rest = texts[len(ODD) :]
     rng.shuffle(rest)
