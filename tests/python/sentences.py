@@ -71,13 +71,12 @@ def words() -> list[str]:
 def mixed(count: int) -> list[str]:
     """So many different texts: the odd ones, sentences of every language, and mixtures of 1 to some 300 words."""
     rng = random.Random(SEED)
-    texts = list(dict.fromkeys((*ODD, *PROSE, *thoughts())))
+    rest = [*PROSE, *thoughts()]
     lengths = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 35, 40, 45, 50, 55, 80, 120, 200, 300)
     long = [of_words(lengths[i % len(lengths)], rng) for i in range(count // 3)]
-    rest = texts[len(ODD) :]
     rng.shuffle(rest)
-    chosen = [*ODD, *long, *rest][:count]
-    assert len(set(chosen)) == count
+    chosen = list(dict.fromkeys((*ODD, *long, *rest)))[:count]
+    assert len(chosen) == count
     return chosen
 
 
