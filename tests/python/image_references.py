@@ -31,7 +31,7 @@ class ImageReference:
 
     @cached_property
     def deviation(self) -> np.ndarray:
-        """By how much each channel was divided after it had come between 0 and 1: what turns a difference back, [3, 1, 1]."""
+        """By how much each channel was divided after it had come between 0 and 1: [3, 1, 1]."""
         settings = getattr(self.processor, "data_config", None)
         if settings is not None:
             std = settings["std"]

@@ -1,4 +1,4 @@
-"""Encoded pictures of every kind that a client may send: sizes, colour spaces, samplings, orientations, depths, interlacing."""
+"""Encoded pictures of every kind that a client may send: sizes, colours, samplings, orientations, depths, interlacing."""
 
 import io
 import struct

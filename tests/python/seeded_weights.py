@@ -1,4 +1,4 @@
-"""Weights from seeds, scaled so that a model's answers differ clearly between inputs; freshly made models answer all alike."""
+"""Weights from seeds, scaled so that answers differ clearly between inputs: freshly made models answer all alike."""
 
 import math
 import zlib

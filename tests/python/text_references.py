@@ -1,4 +1,4 @@
-"""What transformers and sentence-transformers answer for a folder, in f32, under the names that the server gives its outputs."""
+"""What transformers and sentence-transformers answer for a folder, in f32, under the names of the server's outputs."""
 
 import json
 from collections.abc import Sequence
