@@ -38,6 +38,8 @@ POSITIONS = 64
 MODERNBERT_POSITIONS = 128
 # Half of it to each side: far less than the lengths that are asked.
 WINDOW = 16
+# Far from what is usual, so that it shows who does not read it.
+EPSILON = 1e-2
 TOPICS = ("river", "bridge", "mayor", "nobody's \"fault\"")
 
 
@@ -63,8 +65,8 @@ def with_offset(kind: type, tokenizer: PreTrainedTokenizerBase, **settings) -> P
     return kind(
         vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=3, num_attention_heads=HEADS,
         intermediate_size=INNER, max_position_embeddings=POSITIONS + tokenizer.pad_token_id + 1, type_vocab_size=1,
-        layer_norm_eps=1e-5, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id, **settings,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
+        **{"layer_norm_eps": 1e-5, **settings},
     )  # fmt: skip
 
 
@@ -153,7 +155,8 @@ def embed_distilbert(folder: Path) -> None:
 
 def embed_roberta(folder: Path) -> None:
     tokenizer = tokenizers.roberta(model_max_length=POSITIONS)
-    save_sentences(folder, encoder(roberta(tokenizer), "embed_roberta"), tokenizer)
+    config = roberta(tokenizer, layer_norm_eps=EPSILON)
+    save_sentences(folder, encoder(config, "embed_roberta"), tokenizer)
 
 
 def embed_xlm_roberta_dense(folder: Path) -> None:
@@ -204,7 +207,9 @@ def classify_bert(folder: Path) -> None:
 
 def classify_bert_pairs(folder: Path) -> None:
     tokenizer = tokenizers.wordpiece(lowercase=False, model_max_length=POSITIONS)
-    config = bert(tokenizer, hidden_act="relu", **named("entailment", "neutral", "contradiction"))
+    config = bert(
+        tokenizer, hidden_act="relu", layer_norm_eps=EPSILON, **named("entailment", "neutral", "contradiction")
+    )
     save(folder, classifier(config, "classify_bert_pairs"), tokenizer)
 
 
@@ -235,7 +240,7 @@ def classify_modernbert_mean(folder: Path) -> None:
     tokenizer = tokenizers.modernbert(model_max_length=MODERNBERT_POSITIONS)
     config = modernbert(
         tokenizer, classifier_pooling="mean", classifier_bias=True, norm_bias=True, attention_bias=True, mlp_bias=True,
-        **named(*TOPICS),
+        norm_eps=EPSILON, **named(*TOPICS),
     )  # fmt: skip
     save(folder, classifier(config, "classify_modernbert_mean"), tokenizer)
 
