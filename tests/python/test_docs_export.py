@@ -14,13 +14,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs tests/python/requirements-export.txt")
 triton = pytest.importorskip("tritonclient.grpc")
+from parity import BOUND, difference  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 from sconce_server import SconceServer, sconce_bin  # noqa: E402
 from torch import nn  # noqa: E402
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-own-model.md"
-# max|ours - theirs| / max|theirs| per row.
-TOLERANCE = 1e-4
 # The last is more than one batch: it is cut and joined again.
 ROW_COUNTS = (1, 5, 150)
 SECONDS_MAX = 120
@@ -47,12 +46,6 @@ def run_well(command: list[str], folder: Path) -> str:
     done = run(command, folder)
     assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """max|ours - theirs| / max|theirs| of each row."""
-    ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
-    return np.abs(ours - theirs).max(axis=1) / np.abs(theirs).max(axis=1)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -305,12 +298,12 @@ def test_the_page_lists_every_layer_that_is_compared():
 def test_the_comparison_bites(name):
     """Rows in another order are far outside the tolerance: constant outputs would agree with anything."""
     outputs = torch_says(name, 5)
-    assert difference(np.roll(outputs, 1, axis=0), outputs).max() > 100 * TOLERANCE
+    assert difference(np.roll(outputs, 1, axis=0), outputs).max() > 100 * BOUND
 
 
 def test_the_comparison_tells_one_gelu_from_the_other():
     x = inputs_of("gelu", 5)
-    assert difference(nn.functional.gelu(x, approximate="tanh").numpy(), torch_says("gelu", 5)).min() > 2 * TOLERANCE
+    assert difference(nn.functional.gelu(x, approximate="tanh").numpy(), torch_says("gelu", 5)).min() > 2 * BOUND
 
 
 @pytest.mark.parametrize("rows", ROW_COUNTS)
@@ -322,4 +315,4 @@ def test_a_layer_agrees_with_torch(client, name, rows):
     tensor.set_data_from_numpy(x)
     ours = client.infer(name, [tensor]).as_numpy("y")
     assert ours.shape == theirs.shape
-    assert difference(ours, theirs).max() <= TOLERANCE
+    assert difference(ours, theirs).max() <= BOUND
