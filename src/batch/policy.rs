@@ -420,3 +420,7 @@ mod tests;
 #[cfg(test)]
 #[path = "hold_tests.rs"]
 mod hold_tests;
+
+#[cfg(test)]
+#[path = "lengths_tests.rs"]
+mod lengths_tests;
