@@ -22,15 +22,25 @@ pub(super) struct WarmUp {
 }
 
 impl WarmUp {
+    /// Each batch with the best time of its size: others were slowed down by what the server did beside them.
+    pub(super) fn best(&self) -> impl Iterator<Item = (usize, Duration)> {
+        self.batches.iter().map(|(size, _)| (*size, self.best_of(*size).unwrap_or_default()))
+    }
+
+    fn best_of(&self, size: usize) -> Option<Duration> {
+        self.batches.iter().filter(|batch| batch.0 == size).map(|batch| batch.1).min()
+    }
+
     /// The best time of the largest batch that was tried.
     pub(super) fn largest(&self) -> Option<Duration> {
         let size = self.batches.iter().map(|(size, _)| *size).max()?;
-        self.batches.iter().filter(|batch| batch.0 == size).map(|batch| batch.1).min()
+        self.best_of(size)
     }
 }
 
 /// Runs batches of 1, 2, 4 … `rows_max` made-up rows until done or until `time_max` has passed. Rows that differ in length are
-/// as long as they can be in the larger batches, and short in the first.
+/// as long as they can be in the larger batches, and short in the first. `progress` hears before each how many sizes are
+/// done, and of how many.
 ///
 /// Errors: the model fails on them.
 pub(super) fn warm_up(
@@ -38,11 +48,13 @@ pub(super) fn warm_up(
     about: &About,
     rows_max: usize,
     time_max: Duration,
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<WarmUp, Error> {
     let begun = Instant::now();
     let mut batches = Vec::new();
-    let mut rows = 1;
-    loop {
+    let sizes = sizes(rows_max);
+    for (done, rows) in sizes.iter().copied().enumerate() {
+        progress(done, sizes.len());
         let Some(part) = made_up(about, rows) else { break };
         let (size, parts) = (part.size(), [part]);
         for _ in 0..ROUNDS {
@@ -53,10 +65,6 @@ pub(super) fn warm_up(
                 return Ok(WarmUp { batches });
             }
         }
-        if rows == rows_max {
-            break;
-        }
-        rows = (rows * 2).min(rows_max);
     }
     Ok(WarmUp { batches })
 }
@@ -70,6 +78,14 @@ fn made_up(about: &About, rows: usize) -> Option<Rows> {
     Some(Rows::uniform(inputs?, rows))
 }
 
+/// 1, 2, 4 … and `rows_max`.
+fn sizes(rows_max: usize) -> Vec<usize> {
+    let mut sizes: Vec<usize> =
+        std::iter::successors(Some(1_usize), |rows| rows.checked_mul(2)).take_while(|rows| *rows < rows_max).collect();
+    sizes.push(rows_max);
+    sizes
+}
+
 /// Rows of zeros (empty strings for BYTES); free dimensions are 1. `None` if they would be huge.
 fn zeros(spec: &TensorSpec, rows: usize) -> Option<Tensor> {
     let dims: Vec<usize> = std::iter::once(rows).chain(spec.row.iter().map(|dim| dim.unwrap_or(1))).collect();
@@ -78,4 +94,27 @@ fn zeros(spec: &TensorSpec, rows: usize) -> Option<Tensor> {
     let elements = shape.elements().filter(|elements| *elements <= ELEMENTS_MAX)?;
     let bytes = elements.checked_mul(spec.dtype.width().unwrap_or(4))?;
     Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{WarmUp, sizes};
+
+    #[test]
+    fn sizes_double_up_to_the_largest() {
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(sizes(6), [1, 2, 4, 6]);
+        assert_eq!(sizes(8), [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn the_best_time_of_each_size_counts() {
+        let batches = [(1, 9), (1, 3), (2, 4), (2, 8)].map(|(rows, ms)| (rows, Duration::from_millis(ms)));
+        let warmed = WarmUp { batches: batches.to_vec() };
+        let best: Vec<_> = warmed.best().map(|(rows, took)| (rows, took.as_millis())).collect();
+        assert_eq!(best, [(1, 3), (1, 3), (2, 4), (2, 4)]);
+        assert_eq!(warmed.largest(), Some(Duration::from_millis(4)));
+    }
 }

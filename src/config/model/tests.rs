@@ -73,7 +73,7 @@ fn defaults() {
     let config = ModelConfig::default();
     assert_eq!(ModelConfig::parse("m.toml", ""), Ok(config.clone()));
     assert_eq!((config.max_batch_size.get(), config.timeout), (64, None));
-    assert_eq!(config.versions, VersionPolicy::Latest);
+    assert_eq!(config.versions, VersionPolicy::default());
     assert_eq!(config.batching.max_queue_delay, Duration::from_millis(2));
     assert_eq!((config.batching.queue_rows_max.get(), config.batching.request_rows_max.get()), (1024, 1024));
     assert_eq!((config.batching.priority_levels.get(), config.batching.default_priority.get()), (2, 2));
@@ -182,5 +182,22 @@ proptest! {
         if let Err(problems) = ModelConfig::parse("m.toml", &format!("{key} = {value}\n")) {
             prop_assert!(!problems.is_empty());
         }
+    }
+}
+
+#[test]
+fn version_policies() {
+    let latest = |count| VersionPolicy::Latest(std::num::NonZeroUsize::new(count).expect("not zero"));
+    for (text, policy) in [
+        ("\"latest\"", latest(1)),
+        ("\"latest:1\"", latest(1)),
+        ("\"latest:2\"", latest(2)),
+        ("\"all\"", VersionPolicy::All),
+        ("[3, 1, 3]", VersionPolicy::Only(vec![1, 3])),
+    ] {
+        assert_eq!(ModelConfig::parse("m.toml", &format!("versions = {text}")).expect(text).versions, policy);
+    }
+    for text in ["\"latest:\"", "\"latest:0\"", "\"latest:-1\"", "\"all:2\"", "\"newest\"", "[]", "[0]", "2"] {
+        assert!(ModelConfig::parse("m.toml", &format!("versions = {text}")).is_err(), "{text}");
     }
 }
