@@ -215,7 +215,10 @@ impl Repository {
                 .change("Raise it where the folders are so large or so far that looking is dear")
                 .get("repository.poll_interval", &Time(100 * MILLISECOND..=HOUR), 5 * SECOND),
             settle_time: settings
-                .what("Time for which a version's files and its `model.toml` must have stayed as they are before they are taken")
+                .what(
+                    "Time for which a version's files and its `model.toml` must have stayed as they are before they are \
+                     taken",
+                )
                 .change("Raise it where models are copied by tools that pause for longer")
                 .get("repository.settle_time", &Time(Duration::ZERO..=HOUR), SECOND),
         }
@@ -275,21 +278,34 @@ impl Limits {
                 .what("Time without progress after which an answer that its client does not read is reset")
                 .change("Raise it for clients that pause between the parts of large answers")
                 .get("limits.send_timeout", &Time(100 * MILLISECOND..=HOUR), 30 * SECOND),
-            memory_bytes_max: settings
-                .what(
-                    "Memory that the server may use. When 92 % of it is resident, connections are told to go, and when \
-                     95 % is, requests are refused",
-                )
-                .change("Set it where the server shares its container with others")
-                .find("limits.memory_bytes_max", &Size(MIB..=1024 * 1024 * GIB), "the cgroup's limit, or the machine's memory"),
-            models_bytes_max: settings
-                .what(
-                    "Memory that the weights of all models may take, in FP32, with the files that are read at the moment; a \
-                     model that does not fit is not loaded",
-                )
-                .change("Raise it where models are most of what the server holds, and requests are small")
-                .find("limits.models_bytes_max", &Size(MIB..=1024 * 1024 * GIB), "half of `limits.memory_bytes_max`"),
+            memory_bytes_max: Self::read_memory(settings),
+            models_bytes_max: Self::read_models(settings),
         }
+    }
+
+    fn read_memory(settings: &mut Reader<'_>) -> Option<NonZeroUsize> {
+        settings
+            .what(
+                "Memory that the server may use. When 92 % of it is resident, connections are told to go, and when \
+                 95 % is, requests are refused",
+            )
+            .change("Set it where the server shares its container with others")
+            .find(
+                "limits.memory_bytes_max",
+                &Size(MIB..=1024 * 1024 * GIB),
+                "the cgroup's limit, or the machine's memory",
+            )
+    }
+
+    fn read_models(settings: &mut Reader<'_>) -> Option<NonZeroUsize> {
+        let words = "half of `limits.memory_bytes_max`";
+        settings
+            .what(
+                "Memory that the weights of all models may take, in FP32, with the files that are read at the moment; a \
+                 model that does not fit is not loaded",
+            )
+            .change("Raise it where models are most of what the server holds, and requests are small")
+            .find("limits.models_bytes_max", &Size(MIB..=1024 * 1024 * GIB), words)
     }
 }
 

@@ -72,7 +72,7 @@ fn size(bytes: u64) -> String {
     let Some((shift, unit)) = units.into_iter().find(|(shift, _)| bytes >> shift > 0) else {
         return format!("{bytes} B");
     };
-    let (whole, tenths) = (bytes >> shift, (bytes & ((1 << shift) - 1)) * 10 >> shift);
+    let (whole, tenths) = (bytes >> shift, ((bytes & ((1 << shift) - 1)) * 10) >> shift);
     if tenths == 0 { format!("{whole} {unit}") } else { format!("{whole}.{tenths} {unit}") }
 }
 

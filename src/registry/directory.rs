@@ -62,7 +62,7 @@ fn list_model(folder: &Path, name: &str, root: &Path) -> Result<Listing, String>
         if let Ok(version) = name.parse::<Version>() {
             let files = Files::within(&folder, root);
             let origin = Origin { folder, settings: file.clone() };
-            versions.push(Candidate::new(version, files, Some(origin)));
+            versions.push(Candidate::changing(version, files, origin));
         }
     }
     Listing { name, config, versions }.choose_versions()

@@ -36,7 +36,7 @@ fn list_model(folder: &str, dir: &'static Dir<'static>) -> Result<Listing, Strin
         Some(Err(error)) => return Err(format!("model.toml: {error}")),
         None => ModelConfig::default(),
     };
-    let candidate = |dir| Some(Candidate::new(version_of(dir)?, files(dir), None));
+    let candidate = |dir| Some(Candidate::new(version_of(dir)?, files(dir)));
     let versions = dir.dirs().filter_map(candidate).collect();
     Listing { name, config, versions }.choose_versions()
 }

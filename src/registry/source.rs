@@ -51,10 +51,15 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// A version that never changes.
+    pub fn new(version: Version, files: Files) -> Self {
+        Self { version, files, chosen: true, origin: None, survey: Survey::default() }
+    }
+
     /// A version in `files`, whose changes show in `origin`.
-    pub(super) fn new(version: Version, files: Files, origin: Option<Origin>) -> Self {
-        let survey = origin.as_ref().map(Origin::survey).unwrap_or_default();
-        Self { version, files, chosen: false, origin, survey }
+    pub(super) fn changing(version: Version, files: Files, origin: Origin) -> Self {
+        let survey = origin.survey();
+        Self { version, files, chosen: true, origin: Some(origin), survey }
     }
 }
 
@@ -66,8 +71,8 @@ impl Listing {
             VersionPolicy::Latest(count) => self.versions.len().saturating_sub(count.get()),
             VersionPolicy::All | VersionPolicy::Only(_) => 0,
         };
-        for candidate in self.versions.iter_mut().skip(older) {
-            candidate.chosen = true;
+        for candidate in self.versions.iter_mut().take(older) {
+            candidate.chosen = false;
         }
         if let VersionPolicy::Only(wanted) = &self.config.versions {
             let there = |number: &u64| self.versions.iter().any(|there| there.version.number() == *number);

@@ -81,8 +81,8 @@ fn watcher(folders: &[&Path], nudge: &Arc<Notify>) -> Option<RecommendedWatcher>
         .inspect_err(|error| warn!(%error, "the system tells of no changes of models; looking now and then has to do"))
         .ok()?;
     for folder in folders {
-        let watched = folder.canonicalize().map_err(notify::Error::io);
-        if let Err(error) = watched.and_then(|path| watcher.watch(&path, RecursiveMode::Recursive)) {
+        let path = folder.canonicalize().map_err(notify::Error::io);
+        if let Err(error) = path.and_then(|path| watcher.watch(&path, RecursiveMode::Recursive)) {
             warn!(folder = %folder.display(), %error, "the system tells of no changes here; looking now and then has to do");
         }
     }

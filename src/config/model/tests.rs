@@ -117,7 +117,7 @@ placement = "gpu"
 "#;
     let expected = [
         "m.toml:1: unknown key `max_batchsize`; did you mean `max_batch_size`?",
-        "m.toml:2: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got \"newest\"",
+        "m.toml:2: `versions`: expected \"latest\", \"latest:2\" for the newest two, \"all\" or a list of version numbers such as [1, 3], got \"newest\"",
         "m.toml:3: `timeout`: expected a duration from 1ms to 1h, such as \"250ms\", got \"2h\"",
         "m.toml:5: `batching.max_queue_delay`: expected a duration from 0s to 1s, such as \"250ms\", got 2",
         "m.toml:6: `batching.preferred_batch_sizes`: expected a list, each item a whole number from 1 to 65536, got [0]",
@@ -157,7 +157,9 @@ labels = ["a", "b", "a"]
     assert_eq!(lines("confidence.labels = []"), ["m.toml:1: `confidence.labels`: expected at least one label, got []"]);
     assert_eq!(
         lines("versions = []"),
-        ["m.toml:1: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got []"]
+        [
+            "m.toml:1: `versions`: expected \"latest\", \"latest:2\" for the newest two, \"all\" or a list of version numbers such as [1, 3], got []"
+        ]
     );
     let misplaced = "m.toml:1: unknown key `max_queue_delay`; did you mean `batching.max_queue_delay`?";
     assert_eq!(lines("max_queue_delay = \"1ms\""), [misplaced]);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::verify;
 use crate::config::ModelConfig;
-use crate::device::LocalExecutor;
+use crate::device::{Executor, LocalExecutor};
 use crate::model::Files;
+use crate::types::{Error, Reason, Rows, Tensor};
 
 const MODEL: &str = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"FP32\"\ndims = [2]\n\
                      [[tensor]]\ninput = \"word\"\noutput = \"echo\"\ndtype = \"BYTES\"\ndims = []\n";
@@ -17,8 +18,8 @@ fn verified(golden: &str) -> Result<(), String> {
     let contents = contents.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec().into()));
     let files = Files::Memory(BTreeMap::from(contents));
     let mut executor = LocalExecutor::load(&files, &ModelConfig::default()).expect("a model");
-    let signature = executor.loaded().about.signature.clone();
-    verify(&mut executor, &signature, &files).map_err(|error| error.detail().to_owned())
+    let about = executor.loaded().about.clone();
+    verify(&mut executor, &about, &files).map_err(|error| error.detail().to_owned())
 }
 
 fn golden(inputs: &str, outputs: &str, more: &str) -> String {
@@ -95,7 +96,7 @@ fn a_golden_file_that_is_wrong_says_where() {
         ),
         (
             golden(&format!("{},{word}", x(r#""shape":[1,2],"datatype":"FP32","data":[1,2]"#)), &right, ""),
-            "the model fails on it: ",
+            "inputs: expected the same number of rows in each",
         ),
     ];
     for (text, wanted) in cases {
@@ -104,10 +105,37 @@ fn a_golden_file_that_is_wrong_says_where() {
     }
 }
 
+/// A model that gives so many outputs, or fails.
+struct Odd(Option<usize>);
+
+impl Executor for Odd {
+    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
+        let outputs = self.0.ok_or_else(|| Error::new(Reason::Model, "cannot"))?;
+        Ok(parts[0].inputs()[..outputs].to_vec())
+    }
+
+    fn rebuild(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_model_that_fails_on_it_is_told() {
+    let text = golden(INPUTS, &output("[1,2,3,4]"), "");
+    let contents = [("identity.toml", MODEL), ("golden.json", &text)];
+    let contents = contents.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec().into()));
+    let files = Files::Memory(BTreeMap::from(contents));
+    let model = LocalExecutor::load(&files, &ModelConfig::default()).expect("a model");
+    let about = &model.loaded().about;
+    let told = |outputs| verify(&mut Odd(outputs), about, &files).expect_err("it fails").detail().to_owned();
+    assert_eq!(told(None), "golden.json: the model fails on it: cannot");
+    assert_eq!(told(Some(0)), "golden.json: output \"y\": the model gives none");
+}
+
 #[test]
 fn what_is_no_number_is_not_tolerated() {
     use super::differs;
-    use crate::types::{Shape, Tensor};
+    use crate::types::Shape;
     let tensor = |values: &[f32]| Tensor::from_f32(Shape::new(&[1, 2]), values).expect("a tensor");
     let difference = differs(&tensor(&[1.0, 2.0]), &tensor(&[1.0, f32::NAN]), 0.1);
     assert_eq!(difference.as_deref(), Some("row 0: expected [1, 2], got [1, NaN]: not every value is a number"));

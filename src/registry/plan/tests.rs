@@ -40,6 +40,15 @@ fn reload(version: u64) -> Step {
     Step::Reload(key("m", version))
 }
 
+type Case = (&'static str, BTreeMap<Key, Listed>, BTreeMap<Key, Present>, Vec<u64>, Vec<Step>);
+
+fn check(cases: impl IntoIterator<Item = Case>) {
+    for (what, listed, present, gone, wanted) in cases {
+        let gone: BTreeSet<Key> = gone.into_iter().map(|version| key("m", version)).collect();
+        assert_eq!(plan(&listed, &present, &gone), wanted, "{what}");
+    }
+}
+
 #[test]
 fn what_is_missing_is_done() {
     use State::{Draining, Failed, Ready};
@@ -54,6 +63,15 @@ fn what_is_missing_is_done() {
         ("failed as it is", listed(&[(1, 7, yes, yes)]), present(&[(1, 7, Failed)]), vec![], vec![]),
         ("repaired", listed(&[(1, 8, yes, yes)]), present(&[(1, 7, Failed)]), vec![], vec![load(1)]),
         ("added again while it drains", listed(&[(1, 8, yes, yes)]), present(&[(1, 7, Draining)]), vec![], vec![]),
+    ];
+    check(cases);
+}
+
+#[test]
+fn what_is_to_go_goes_when_it_is_not_needed() {
+    use State::{Failed, Ready};
+    let (yes, no) = (true, false);
+    let cases = [
         (
             "the next one is loaded first",
             listed(&[(1, 7, no, yes), (2, 7, yes, yes)]),
@@ -106,10 +124,7 @@ fn what_is_missing_is_done() {
             vec![drain(1)],
         ),
     ];
-    for (what, listed, present, gone, wanted) in cases {
-        let gone: BTreeSet<Key> = gone.into_iter().map(|version| key("m", version)).collect();
-        assert_eq!(plan(&listed, &present, &gone), wanted, "{what}");
-    }
+    check(cases);
 }
 
 fn a_key() -> impl Strategy<Value = Key> {
