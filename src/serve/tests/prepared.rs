@@ -13,7 +13,7 @@ use crate::device::{Cores, Device, Executor};
 use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::{About, Prepare, Prepared, Room};
 use crate::monitor::{Monitor, Settings};
-use crate::registry::Registry;
+use crate::registry::{Allowance, Pools, Registry};
 use crate::types::{
     DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, Shape, Signature, Tensor,
     TensorSpec,
