@@ -15,8 +15,8 @@ use super::golden;
 use super::lifecycle::Event;
 use super::manager::{Place, Registry, close};
 use super::plan::Key;
-use super::warm_up::{WarmUp, warm_up};
-use crate::batch::{Queue, Worker};
+use super::warm_up::{Plan, WarmUp, warm_up};
+use crate::batch::{BatchShape, Queue, Worker};
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Device, LocalExecutor};
 use crate::guard::Tenant;
@@ -54,7 +54,7 @@ impl Registry {
         let (name, version) = &order.key;
         let before = self.table.find(name.as_str(), &version.to_string()).ok().and_then(|(_, entry)| entry.deployment);
         self.table.tried(&order.key, order.identity);
-        let made = self.make(order, before.is_some()).and_then(|made| self.put_in_place(order, made, before.as_ref()));
+        let made = self.make(order, before.as_deref()).and_then(|made| self.put_in_place(order, made, before.as_ref()));
         if let Err(error) = &made {
             self.failed(order, error, begun.elapsed(), before.is_some());
         }
@@ -62,12 +62,12 @@ impl Registry {
         made.is_ok()
     }
 
-    fn make(&self, order: &Order, is_reload: bool) -> Result<Made, Error> {
+    fn make(&self, order: &Order, before: Option<&Deployment>) -> Result<Made, Error> {
         let begun = Instant::now();
         let needs = Needs::of(&order.files).map_err(|error| Error::new(Reason::Model, error.to_string()))?;
         let mut held = self.budget.take(&needs)?;
         // Code of a model's kind met a file that it was not ready for: no reason for the others not to be served.
-        let make = || self.pools.loading.install(|| self.load_and_warm_up(order, is_reload, begun));
+        let make = || self.pools.loading.install(|| self.load_and_warm_up(order, before, begun));
         let panicked = |_| Err(Error::new(Reason::Panic, "the model's code panicked while it was loaded"));
         let (executor, warmed, load_took) = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(panicked)?;
         if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
@@ -82,22 +82,29 @@ impl Registry {
     fn load_and_warm_up(
         &self,
         order: &Order,
-        is_reload: bool,
+        before: Option<&Deployment>,
         begun: Instant,
     ) -> Result<(LocalExecutor, WarmUp, Duration), Error> {
         let mut executor = LocalExecutor::load(&order.files, &order.config)?;
         let about = executor.loaded().about.clone();
         golden::verify(&mut executor, &about, &order.files)?;
         let load_took = begun.elapsed();
-        if !is_reload {
+        if before.is_none() {
             self.table.advance(&order.key, Event::Loaded, None);
             self.tell_change();
         }
-        let what = if is_reload { "loaded again, warming up" } else { "warming up" };
+        let what = if before.is_some() { "loaded again, warming up" } else { "warming up" };
         let progress = |done, of| self.table.note(&order.key, format!("{what}: {done} of {of} batches"));
+        let used = before.map_or_else(|| self.shapes_of_another(order), |before| before.worker.shapes());
         let (rows_max, time_max) = (order.config.max_batch_size.get(), order.config.warmup.time_max);
-        let warmed = warm_up(&mut executor, &about, rows_max, time_max, progress)?;
+        let plan = Plan { used: &used, rows_max, time_max };
+        let warmed = warm_up(&mut executor, &about, &plan, progress)?;
         Ok((executor, warmed, load_took))
+    }
+
+    /// Shapes that the model's version is used with which serves by default.
+    fn shapes_of_another(&self, order: &Order) -> Vec<BatchShape> {
+        self.table.route(order.key.0.as_str(), "").map(|serves| serves.worker.shapes()).unwrap_or_default()
     }
 
     /// Starts what was made and puts it in the table, in one store.
@@ -163,7 +170,8 @@ impl Registry {
         let instruments = self.monitor.deployment(&name, version, &score_plan(about.scoring.as_ref()));
         let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
         instruments.watch_queue(Arc::downgrade(&view));
-        let worker = Worker::new(queue, device, Arc::clone(&instruments) as _);
+        let seat = device.shares_cores().then(|| self.turns.seat(config.device.weight));
+        let worker = Worker::new(queue, device, seat, Arc::clone(&instruments) as _);
         let weight = Weight::new(held, Arc::clone(&instruments));
         Arc::new(Deployment { name, version, about, config, worker, tenant, instruments, _weight: weight })
     }

@@ -14,7 +14,7 @@ use super::budget::Budget;
 use super::deployment::Deployment;
 use super::lifecycle::{Event, State};
 use super::table::Table;
-use crate::batch::Calls;
+use crate::batch::{Calls, Turns};
 use crate::device::Cores;
 use crate::monitor::Monitor;
 
@@ -68,6 +68,8 @@ pub struct Registry {
     pub(super) pools: Pools,
     pub(super) spawn: Spawn,
     pub(super) calls: Arc<Calls>,
+    /// At the cores, for models that compute on them in turn.
+    pub(super) turns: Arc<Turns>,
     pub(super) budget: Arc<Budget>,
     pub(super) timeout: Duration,
     /// Wakes whoever compares the table with the sources.
@@ -88,6 +90,7 @@ impl Registry {
             pools,
             spawn,
             calls: Arc::default(),
+            turns: Arc::default(),
             budget: Budget::new(allowance.models_bytes_max),
             timeout: allowance.timeout,
             nudge: Arc::default(),
