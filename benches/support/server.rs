@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use sconce::app::Server;
 use sconce::config::{Config, ModelConfig};
 use sconce::model::Files;
-use sconce::registry::{Found, Listing, RegistrySource, Shipped};
+use sconce::registry::{Candidate, Found, Listing, RegistrySource, Shipped};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -92,7 +92,8 @@ impl RegistrySource for One {
         let files = Files::Memory([("identity.toml".to_owned(), IDENTITY.into())].into());
         let model = name.parse().map_err(|error| format!("{error}"))?;
         let version = "1".parse().map_err(|error| format!("{error}"))?;
-        let listing = Listing { name: model, config: ModelConfig::default(), versions: vec![(version, files)] };
+        let listing =
+            Listing { name: model, config: ModelConfig::default(), versions: vec![Candidate::new(version, files)] };
         Ok(vec![Found { folder: name.to_owned(), listing: Ok(listing) }])
     }
 }

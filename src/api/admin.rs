@@ -54,7 +54,13 @@ fn ready(pipeline: &Arc<Pipeline>) -> Response<Full<Bytes>> {
         .into_iter()
         .map(|model| {
             let version = model.version.map(|version| version.to_string());
-            serde_json::json!({"model": model.model, "version": version, "ready": model.ready, "state": model.state})
+            let mut shown = serde_json::json!(
+                {"model": model.model, "version": version, "ready": model.ready, "state": model.state}
+            );
+            if !model.detail.is_empty() {
+                shown["detail"] = model.detail.into();
+            }
+            shown
         })
         .collect();
     let draining = pipeline.is_draining();

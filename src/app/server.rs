@@ -19,12 +19,14 @@ use crate::device::Cores;
 use crate::guard::{self, Admission, Memory, memory_limit};
 use crate::monitor::{self, Monitor, Reading};
 use crate::net::{self, Listener, Protocol, Tally};
-use crate::registry::{Place, Registry, RegistrySource, Spawn};
+use crate::registry::{self, Allowance, Place, Pools, Reconciler, Registry, RegistrySource, Spawn};
 use crate::serve::Pipeline;
 
 /// By default the requests in flight may take one part in so many of the memory: their rows are there once more in
 /// batches, and again as outputs and answers.
 const BYTES_ONE_IN: usize = 8;
+/// By default the models may take one part in so many of the memory.
+const MODELS_ONE_IN: usize = 2;
 
 /// A server that listens.
 pub struct Server {
@@ -33,6 +35,7 @@ pub struct Server {
     config: Config,
     grpc: SocketAddr,
     metrics: SocketAddr,
+    stop_models: CancellationToken,
     stop_grpc: CancellationToken,
     stop_metrics: CancellationToken,
     grpc_ended: watch::Receiver<bool>,
@@ -67,11 +70,12 @@ impl Server {
         let memory =
             memory::watch(Arc::clone(pipeline.admission()), grpc_listener.shed().clone(), stop_metrics.clone());
         tasks.spawn("memory", memory);
-        let failed = load_in_background(&pipeline, sources);
+        let stop_models = CancellationToken::new();
+        let failed = keep_models(&pipeline, &config, sources, &tasks, stop_models.clone());
         let grpc_ended = listen_grpc(&pipeline, &config, &tasks, grpc_listener, stop_grpc.clone())?;
         let admin = admin::serve(Arc::clone(&pipeline), metrics_listener, stop_metrics.clone());
         tasks.spawn("metrics", admin);
-        Ok(Self { pipeline, tasks, config, grpc, metrics, stop_grpc, stop_metrics, grpc_ended, failed })
+        Ok(Self { pipeline, tasks, config, grpc, metrics, stop_models, stop_grpc, stop_metrics, grpc_ended, failed })
     }
 
     /// Where gRPC is served.
@@ -101,6 +105,7 @@ impl Server {
         let delay = self.config.shutdown.delay;
         info!(delay_seconds = delay.as_secs_f64(), "draining");
         self.pipeline.drain();
+        self.stop_models.cancel();
         let orderly = async {
             tokio::time::sleep(delay).await;
             self.stop_grpc.cancel();
@@ -120,18 +125,22 @@ fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyho
     let monitor = Monitor::new(monitor);
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
     let pool = |name| Cores::new(name, threads.map_or(1, NonZeroUsize::get)).context("start the computing threads");
-    let (cores, preparing) = (pool("compute")?, pool("prepare")?);
+    let (computing, preparing) = (pool("compute")?, pool("prepare")?);
+    let loading = Cores::aside("load", threads.map_or(1, NonZeroUsize::get)).context("start the loading threads")?;
     let tasks = tasks.clone();
     let spawn: Spawn = Arc::new(move |place, name, task| match place {
         Place::Network => tasks.spawn(&name, task),
         Place::Apart => tasks.spawn_apart(&name, task),
     });
-    let registry = Registry::new(Arc::clone(&monitor), cores, spawn);
-    Ok(Pipeline::new(registry, monitor, admission(&config.limits), preparing, config.timeout))
+    let memory = config.limits.memory_bytes_max.map(NonZeroUsize::get).or_else(memory_limit).unwrap_or(usize::MAX);
+    let models_bytes_max = config.limits.models_bytes_max.map_or(memory / MODELS_ONE_IN, NonZeroUsize::get) as u64;
+    monitor.observe(Reading::ModelsLimit, move || models_bytes_max);
+    let allowance = Allowance { models_bytes_max, timeout: config.timeout };
+    let registry = Registry::new(Arc::clone(&monitor), Pools { computing, loading }, spawn, allowance);
+    Ok(Pipeline::new(registry, monitor, admission(&config.limits, memory), preparing, config.timeout))
 }
 
-fn admission(limits: &config::Limits) -> Arc<Admission> {
-    let memory = limits.memory_bytes_max.map(NonZeroUsize::get).or_else(memory_limit).unwrap_or(usize::MAX);
+fn admission(limits: &config::Limits, memory: usize) -> Arc<Admission> {
     let share = (memory / BYTES_ONE_IN).max(limits.message_bytes_max.get());
     let bytes_max = limits.in_flight_bytes_max.map_or(share, NonZeroUsize::get);
     let requests_max = limits.in_flight_requests_max.get();
@@ -161,16 +170,19 @@ fn observe(pipeline: &Arc<Pipeline>, tally: &Arc<Tally>) {
     monitor.observe(Reading::StalledAnswers, tally(Tally::stalled_answers));
 }
 
-fn load_in_background(
+/// Loads the models, and follows their sources where the configuration says so.
+fn keep_models(
     pipeline: &Arc<Pipeline>,
+    config: &Config,
     sources: Vec<Box<dyn RegistrySource>>,
+    tasks: &Tasks,
+    stop: CancellationToken,
 ) -> watch::Receiver<Option<usize>> {
     let (tell, failed) = watch::channel(None);
-    let pipeline = Arc::clone(pipeline);
-    tokio::task::spawn_blocking(move || {
-        let failed = pipeline.registry().load_all(&sources);
-        tell.send_replace(Some(failed));
-    });
+    let repository = &config.repository;
+    let reconciler = Reconciler::new(Arc::clone(pipeline.registry()), sources, repository.settle_time);
+    let poll_interval = repository.watch.then_some(repository.poll_interval);
+    tasks.spawn("models", registry::keep(reconciler, poll_interval, tell, stop));
     failed
 }
 

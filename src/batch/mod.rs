@@ -12,11 +12,13 @@ mod policy;
 mod queue;
 mod refusal;
 mod run;
+mod shapes;
 mod turns;
 mod worker;
 
 pub use calls::{Begun, Calls};
 pub use item::{Ask, Limits, Unit};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
+pub use shapes::BatchShape;
 pub use turns::{Seat, Turns};
 pub use worker::{Listener, Ran, Worker};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
-use super::queue::{Job, PartAnswer, Queue, Step};
+use super::policy::Batch;
+use super::queue::{Job, PartAnswer, Queue, Step, Waiting};
 use super::run::run;
+use super::shapes::{BatchShape, Shapes};
 use super::turns::{Seat, Turn};
 use crate::device::Device;
 use crate::types::{Error, Release};
@@ -47,6 +49,7 @@ pub struct Worker {
     inline: bool,
     /// Where the device's cores are shared with other models.
     seat: Option<Seat>,
+    shapes: Shapes,
     listener: Arc<dyn Listener>,
 }
 
@@ -54,7 +57,7 @@ impl Worker {
     /// A worker that serves `queue` on `device`, when it has its turn where there is a `seat`.
     pub fn new(queue: Arc<Queue>, device: Device, seat: Option<Seat>, listener: Arc<dyn Listener>) -> Arc<Self> {
         let inline = matches!(device, Device::Inline(_));
-        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, seat, listener })
+        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, seat, shapes: Shapes::default(), listener })
     }
 
     /// Where rows wait for it.
@@ -65,6 +68,11 @@ impl Worker {
     /// Does it run on the network's threads, in batches so short that no request needs a timer of its own?
     pub fn is_inline(&self) -> bool {
         self.inline
+    }
+
+    /// The shapes of the last batches that differed, the latest first.
+    pub fn shapes(&self) -> Vec<BatchShape> {
+        self.shapes.latest()
     }
 
     /// Has a job done. On an inline device with nobody else about to join, the caller runs the batch itself: a hop to
@@ -86,7 +94,7 @@ impl Worker {
         if let Some(mut device) = self.take()
             && let Step::Run(batch, now) = self.queue.step()
         {
-            run(&self.queue, device.get(), &*self.listener, batch, now).await;
+            self.run(device.get(), batch, now).await;
         }
         if self.queue.needs_worker() {
             self.queue.wake();
@@ -108,7 +116,7 @@ impl Worker {
             match self.queue.step() {
                 Step::Run(batch, now) => {
                     yields = 0;
-                    run(&self.queue, device.get(), &*self.listener, batch, now).await;
+                    self.run(device.get(), batch, now).await;
                     drop((device, turn));
                     // Lets answers leave and requests arrive before the next batch is chosen.
                     if self.queue.rows() > 0 {
@@ -132,6 +140,11 @@ impl Worker {
                 Step::End => return,
             }
         }
+    }
+
+    async fn run(&self, device: &mut Device, batch: Batch<Waiting>, now: Instant) {
+        self.shapes.note(&batch);
+        run(&self.queue, device, &*self.listener, batch, now).await;
     }
 
     /// Waits for the model's turn, if something waits and the device is shared; answers what expires meanwhile.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::screen::{complain, say};
 use crate::config::ScoreKind;
 use crate::device::LocalExecutor;
-use crate::model::{Files, Loaded};
-use crate::registry::{Directory, Found, Listing, RegistrySource as _};
+use crate::model::Loaded;
+use crate::registry::{Candidate, Directory, Found, Listing, RegistrySource as _, golden};
 use crate::types::{TensorSpec, Version};
 
 /// What to check.
@@ -40,18 +40,30 @@ pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
 
 fn check_model(model: &Found) -> bool {
     match &model.listing {
-        Ok(listing) => listing.versions.iter().all(|(version, files)| check_version(listing, *version, files)),
-        Err(problems) => {
-            for line in problems.lines() {
-                complain(&format!("{}: {line}", model.folder));
-            }
-            false
-        }
+        Ok(listing) => match listing.problem() {
+            Some(problem) => complain_of(model, problem),
+            None => listing.chosen().all(|candidate| check_version(listing, candidate)),
+        },
+        Err(problems) => complain_of(model, problems),
     }
 }
 
-fn check_version(listing: &Listing, version: Version, files: &Files) -> bool {
-    match LocalExecutor::load(files, &listing.config) {
+/// Always false: the model is unsound.
+fn complain_of(model: &Found, problems: &str) -> bool {
+    for line in problems.lines() {
+        complain(&format!("{}: {line}", model.folder));
+    }
+    false
+}
+
+fn check_version(listing: &Listing, candidate: &Candidate) -> bool {
+    let version = candidate.version;
+    let loaded = LocalExecutor::load(&candidate.files, &listing.config).and_then(|mut executor| {
+        let about = executor.loaded().about.clone();
+        golden::verify(&mut executor, &about, &candidate.files)?;
+        Ok(executor)
+    });
+    match loaded {
         Ok(executor) => {
             print_model(listing, version, executor.loaded());
             true

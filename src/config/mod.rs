@@ -24,5 +24,5 @@ pub use raw::{Environment, Raw};
 pub use reference::reference;
 pub use resolve::reload_log_level;
 pub use score::ScoreKind;
-pub use server::{Config, Limits, Log, LogFormat, Monitor, Runtime, Shutdown};
+pub use server::{Config, Limits, Log, LogFormat, Monitor, Repository, Runtime, Shutdown};
 pub use units::duration;

@@ -45,15 +45,20 @@ pub struct ModelConfig {
 }
 
 /// Which versions of a model are served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionPolicy {
-    /// The one of the highest number.
-    #[default]
-    Latest,
+    /// So many, of the highest numbers.
+    Latest(NonZeroUsize),
     /// Every one that is there.
     All,
     /// These, which must be there; ascending, at least one.
     Only(Vec<u64>),
+}
+
+impl Default for VersionPolicy {
+    fn default() -> Self {
+        Self::Latest(NonZeroUsize::MIN)
+    }
 }
 
 /// How a model's rows wait.
@@ -158,7 +163,7 @@ impl ModelConfig {
             .get("max_batch_size", &Positive(BATCH_ROWS_MAX), positive(64));
         Self {
             max_batch_size,
-            versions: settings.what("Which of the version folders are served").change("`\"all\"` or a list lets clients ask for older versions by number").get("versions", &Versions, VersionPolicy::Latest),
+            versions: settings.what("Which of the version folders are served").change("`\"latest:2\"`, `\"all\"` or a list lets clients ask for older versions by number").get("versions", &Versions, VersionPolicy::default()),
             timeout: settings.what("Longest time that a request is given. A shorter gRPC deadline or `timeout` parameter counts instead").change("Set it where this model's callers wait longer, or less, than others").find("timeout", &Time(MILLISECOND..=3600 * SECOND), "the server's `timeout`"),
             batching: BatchingConfig::read(settings, max_batch_size),
             confidence: ConfidenceConfig::read(settings),

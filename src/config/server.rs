@@ -30,6 +30,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Longest time that a request is given, unless its model says otherwise.
     pub timeout: Duration,
+    /// How the folders of models are followed.
+    pub repository: Repository,
     /// What clients may use.
     pub limits: Limits,
     /// How the server stops.
@@ -40,6 +42,17 @@ pub struct Config {
     pub monitor: Monitor,
     /// What of the machine is used.
     pub runtime: Runtime,
+}
+
+/// How the folders of models are followed while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// Are they?
+    pub watch: bool,
+    /// Time between two looks at them, whether or not the system tells of a change.
+    pub poll_interval: Duration,
+    /// Time for which the files of a version must have stayed as they are before it is loaded.
+    pub settle_time: Duration,
 }
 
 /// What clients may use.
@@ -68,6 +81,8 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// Memory that the server may use; `None` for what its cgroup or the machine has.
     pub memory_bytes_max: Option<NonZeroUsize>,
+    /// Memory that the models may take together; `None` for half of the memory.
+    pub models_bytes_max: Option<NonZeroUsize>,
 }
 
 /// How the server stops.
@@ -154,6 +169,7 @@ impl Config {
                 )
                 .change("Lower it to the longest wait that is still of use to your callers")
                 .get("timeout", &Time(MILLISECOND..=HOUR), 60 * SECOND),
+            repository: Repository::read(settings),
             limits: Limits::read(settings),
             shutdown: Shutdown::read(settings),
             log: Log::read(settings),
@@ -177,6 +193,34 @@ impl Config {
         if let Some(all) = all.filter(|all| message > *all) {
             let text = format!("{all} bytes cannot hold one message of `limits.message_bytes_max`, {message} bytes");
             settings.conflict("limits.in_flight_bytes_max", "limits.message_bytes_max", &text);
+        }
+    }
+}
+
+impl Repository {
+    fn read(settings: &mut Reader<'_>) -> Self {
+        Self {
+            watch: settings
+                .what(
+                    "Whether changes in the folders of models are followed: new versions are loaded, changed ones \
+                     loaded again, removed ones drained",
+                )
+                .change("Set it to false where models change only with a restart")
+                .get("repository.watch", &Switch, true),
+            poll_interval: settings
+                .what(
+                    "Time between two looks at the folders of models. Changes that the system tells of are seen at once; \
+                     network file systems tell of none",
+                )
+                .change("Raise it where the folders are so large or so far that looking is dear")
+                .get("repository.poll_interval", &Time(100 * MILLISECOND..=HOUR), 5 * SECOND),
+            settle_time: settings
+                .what(
+                    "Time for which a version's files and its `model.toml` must have stayed as they are before they are \
+                     taken",
+                )
+                .change("Raise it where models are copied by tools that pause for longer")
+                .get("repository.settle_time", &Time(Duration::ZERO..=HOUR), SECOND),
         }
     }
 }
@@ -234,14 +278,34 @@ impl Limits {
                 .what("Time without progress after which an answer that its client does not read is reset")
                 .change("Raise it for clients that pause between the parts of large answers")
                 .get("limits.send_timeout", &Time(100 * MILLISECOND..=HOUR), 30 * SECOND),
-            memory_bytes_max: settings
-                .what(
-                    "Memory that the server may use. When 92 % of it is resident, connections are told to go, and when \
-                     95 % is, requests are refused",
-                )
-                .change("Set it where the server shares its container with others")
-                .find("limits.memory_bytes_max", &Size(MIB..=1024 * 1024 * GIB), "the cgroup's limit, or the machine's memory"),
+            memory_bytes_max: Self::read_memory(settings),
+            models_bytes_max: Self::read_models(settings),
         }
+    }
+
+    fn read_memory(settings: &mut Reader<'_>) -> Option<NonZeroUsize> {
+        settings
+            .what(
+                "Memory that the server may use. When 92 % of it is resident, connections are told to go, and when \
+                 95 % is, requests are refused",
+            )
+            .change("Set it where the server shares its container with others")
+            .find(
+                "limits.memory_bytes_max",
+                &Size(MIB..=1024 * 1024 * GIB),
+                "the cgroup's limit, or the machine's memory",
+            )
+    }
+
+    fn read_models(settings: &mut Reader<'_>) -> Option<NonZeroUsize> {
+        let words = "half of `limits.memory_bytes_max`";
+        settings
+            .what(
+                "Memory that the weights of all models may take, in FP32, with the files that are read at the moment; a \
+                 model that does not fit is not loaded",
+            )
+            .change("Raise it where models are most of what the server holds, and requests are small")
+            .find("limits.models_bytes_max", &Size(MIB..=1024 * 1024 * GIB), words)
     }
 }
 

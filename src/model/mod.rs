@@ -12,11 +12,11 @@ mod table;
 mod weights;
 
 pub use error::LoadError;
-pub use files::Files;
+pub use files::{Files, Folder};
 pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
 pub use table::{ARCHITECTURES, Architecture, Source, load};
-pub use weights::Weights;
+pub use weights::{Needs, Weights};
 
 use std::sync::Arc;
 

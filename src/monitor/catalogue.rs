@@ -73,6 +73,8 @@ catalogue! {
     MEMORY_PRESSURE = "sconce_memory_pressure" GAUGE "" &[],
         "How short memory is: 0 enough; 1 from 92 % of the limit, connections are told to go; 2 from 95 %, requests are \
          refused as well.";
+    MODEL_BYTES = "sconce_model_bytes" GAUGE "bytes" DEPLOYMENT,
+        "Memory that the model's weights take, in FP32; while it is loaded again, those of both.";
     MODEL_LOAD = "sconce_model_load_seconds" GAUGE "seconds" DEPLOYMENT,
         "How long the last attempt to load the model took.";
     MODEL_LOADS = "sconce_model_loads_total" COUNTER "loads" &["model", "version", "result"],
@@ -81,6 +83,8 @@ catalogue! {
         "1 if the model answers requests, else 0.";
     MODEL_WARMUP = "sconce_model_warmup_seconds" GAUGE "seconds" DEPLOYMENT,
         "How long the last warm-up of the model took.";
+    MODELS_LIMIT = "sconce_models_limit_bytes" GAUGE "bytes" &[],
+        "Memory that the weights of all models may take.";
     NON_FINITE = "sconce_non_finite_predictions_total" COUNTER "rows" DEPLOYMENT,
         "Rows with NaN or an infinity among the outputs; they are in none of the other prediction metrics.";
     PANICS = "sconce_panics_total" COUNTER "panics" &[],

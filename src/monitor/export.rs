@@ -89,6 +89,7 @@ fn reading(page: &mut Page, reading: Reading, value: u64) {
         Reading::LogLinesDropped => page.counter(named::LOG_LINES_DROPPED, &[], value),
         Reading::MemoryLimit => page.gauge(named::MEMORY_LIMIT, &[], float(value)),
         Reading::MemoryPressure => page.gauge(named::MEMORY_PRESSURE, &[], float(value)),
+        Reading::ModelsLimit => page.gauge(named::MODELS_LIMIT, &[], float(value)),
     }
 }
 
@@ -114,6 +115,7 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
     page.counter(named::BATCH_BISECTIONS, &labels, seen.bisections);
     page.counter(named::EXECUTOR_REBUILDS, &labels, seen.rebuilds);
     page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.queue_size_limit as u64));
+    page.gauge(named::MODEL_BYTES, &labels, float(seen.model_bytes));
     page.gauge(named::QUEUE_ROWS, &labels, float(seen.queue_rows as u64));
     page.gauge(named::QUEUE_AGE, &labels, seen.queue_age.as_secs_f64());
     scores(page, labels, &seen.scores);

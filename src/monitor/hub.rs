@@ -66,11 +66,13 @@ pub enum Reading {
     MemoryLimit,
     /// How short memory is: 0, 1 or 2.
     MemoryPressure,
+    /// Bytes of memory that the models may take.
+    ModelsLimit,
 }
 
 impl Reading {
     /// Every reading.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestsInFlight,
         Self::BytesInFlight,
         Self::Connections,
@@ -82,6 +84,7 @@ impl Reading {
         Self::LogLinesDropped,
         Self::MemoryLimit,
         Self::MemoryPressure,
+        Self::ModelsLimit,
     ];
 }
 

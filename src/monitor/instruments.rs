@@ -44,6 +44,8 @@ struct Core {
     batches: [AtomicU64; Release::ALL.len()],
     bisections: AtomicU64,
     rebuilds: AtomicU64,
+    /// Of all deployments that share the series.
+    model_bytes: AtomicU64,
 }
 
 impl Core {
@@ -55,6 +57,7 @@ impl Core {
             batches: [const { AtomicU64::new(0) }; Release::ALL.len()],
             bisections: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
+            model_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -109,6 +112,16 @@ impl Instruments {
         self.core.rebuilds.fetch_add(1, Relaxed);
     }
 
+    /// A deployment with so many bytes of weights came to be.
+    pub fn holds(&self, bytes: u64) {
+        self.core.model_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// A deployment with so many bytes of weights is gone.
+    pub fn gave_back(&self, bytes: u64) {
+        self.core.model_bytes.fetch_sub(bytes, Relaxed);
+    }
+
     /// Says whether the deployment answers requests.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
@@ -138,6 +151,7 @@ impl Instruments {
             bisections: core.bisections.load(Relaxed),
             rebuilds: core.rebuilds.load(Relaxed),
             queue_size_limit: queue.as_ref().map_or(0, |queue| queue.size_limit()),
+            model_bytes: core.model_bytes.load(Relaxed),
             queue_rows: queue.map_or(0, |queue| queue.rows()),
             queue_age: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
             ready: self.ready.load(Relaxed),

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub bisections: u64,
     /// Executors built anew.
     pub rebuilds: u64,
+    /// Bytes of the model's weights.
+    pub model_bytes: u64,
     /// Size of what may wait: rows, or tokens.
     pub queue_size_limit: usize,
     /// Rows that wait.

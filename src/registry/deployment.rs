@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::budget::Held;
 use crate::batch::{Limits, Listener, Queue, Ran, Unit, Worker};
 use crate::config::{ModelConfig, ScoreKind};
 use crate::guard::Tenant;
@@ -27,6 +28,27 @@ pub struct Deployment {
     pub tenant: Arc<Tenant>,
     /// What is counted of it.
     pub instruments: Arc<Instruments>,
+    /// What it takes of the memory for models.
+    pub(super) _weight: Weight,
+}
+
+/// The memory that a deployment's weights take, shown for as long as it lives.
+pub(super) struct Weight {
+    held: Held,
+    instruments: Arc<Instruments>,
+}
+
+impl Weight {
+    pub(super) fn new(held: Held, instruments: Arc<Instruments>) -> Self {
+        instruments.holds(held.bytes());
+        Self { held, instruments }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.instruments.gave_back(self.held.bytes());
+    }
 }
 
 /// A model's settings as its queue's limits. Of rows that differ in length, tokens are counted: as many may wait as there

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::source::{Found, Listing, RegistrySource};
+use super::fingerprint::Origin;
+use super::source::{Candidate, Found, Listing, RegistrySource};
 use crate::config::ModelConfig;
 use crate::model::Files;
 use crate::types::{ModelName, Version};
@@ -24,7 +25,7 @@ impl Directory {
     /// The one model whose folder `folder` is; `None` if it does not look like one.
     pub fn model(folder: &Path) -> Option<Found> {
         let name = fs::canonicalize(folder).ok()?.file_name()?.to_str()?.to_owned();
-        is_model(folder).then(|| Found { listing: list_model(folder, &name), folder: name })
+        is_model(folder).then(|| Found { listing: list_model(folder, &name, folder), folder: name })
     }
 }
 
@@ -35,15 +36,19 @@ impl RegistrySource for Directory {
             if let Some(name) = folder.file_name().and_then(|name| name.to_str())
                 && !is_none_of_ours(name)
             {
-                found.push(Found { folder: name.to_owned(), listing: list_model(&folder, name) });
+                found.push(Found { folder: name.to_owned(), listing: list_model(&folder, name, &self.path) });
             }
         }
         Ok(found)
     }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
 }
 
-/// Reads one model's folder. Errors: every problem, one a line.
-fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
+/// Reads one model's folder, whose links may lead to what is in `root`. Errors: every problem, one a line.
+fn list_model(folder: &Path, name: &str, root: &Path) -> Result<Listing, String> {
     let name: ModelName = name.parse().map_err(|error| format!("{error}"))?;
     let file = folder.join(CONFIG);
     let config = if file.exists() {
@@ -55,10 +60,11 @@ fn list_model(folder: &Path, name: &str) -> Result<Listing, String> {
     for folder in folders(folder)? {
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if let Ok(version) = name.parse::<Version>() {
-            versions.push((version, Files::Folder(folder)));
+            let files = Files::within(&folder, root);
+            let origin = Origin { folder, settings: file.clone() };
+            versions.push(Candidate::changing(version, files, origin));
         }
     }
-    versions.sort_by_key(|(version, _)| *version);
     Listing { name, config, versions }.choose_versions()
 }
 

@@ -1,4 +1,5 @@
-//! The life of a version: `Loading → Warming → Ready → Draining → Retired`, and `Failed` from the first two.
+//! The life of a version: `Loading → Warming → Ready → Draining → Retired`, and `Failed` from the first two, from where
+//! another try begins at `Loading`. A version that is loaded again stays `Ready` all the while.
 
 /// Where a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Event {
     Warmed,
     /// Loading or warm-up failed.
     Broke,
+    /// Its files are others now.
+    Retry,
     /// It should stop serving.
     Drain,
     /// What it had accepted is answered.
@@ -40,6 +43,7 @@ impl State {
             (Self::Loading, Event::Loaded) => Some(Self::Warming),
             (Self::Warming, Event::Warmed) => Some(Self::Ready),
             (Self::Loading | Self::Warming, Event::Broke) => Some(Self::Failed),
+            (Self::Failed, Event::Retry) => Some(Self::Loading),
             (Self::Ready, Event::Drain) => Some(Self::Draining),
             (Self::Loading | Self::Warming | Self::Failed, Event::Drain) | (Self::Draining, Event::Emptied) => {
                 Some(Self::Retired)
@@ -67,7 +71,7 @@ mod tests {
 
     const STATES: [State; 6] =
         [State::Loading, State::Warming, State::Ready, State::Draining, State::Failed, State::Retired];
-    const EVENTS: [Event; 5] = [Event::Loaded, Event::Warmed, Event::Broke, Event::Drain, Event::Emptied];
+    const EVENTS: [Event; 6] = [Event::Loaded, Event::Warmed, Event::Broke, Event::Retry, Event::Drain, Event::Emptied];
 
     #[test]
     fn every_pair_of_state_and_event() {
@@ -76,12 +80,12 @@ mod tests {
             .map(|state| EVENTS.iter().map(|event| state.next(*event).map_or("-", State::label)).collect())
             .collect();
         let expected = [
-            ["warming up", "-", "failed", "retired", "-"],
-            ["-", "ready", "failed", "retired", "-"],
-            ["-", "-", "-", "draining", "-"],
-            ["-", "-", "-", "-", "retired"],
-            ["-", "-", "-", "retired", "-"],
-            ["-", "-", "-", "-", "-"],
+            ["warming up", "-", "failed", "-", "retired", "-"],
+            ["-", "ready", "failed", "-", "retired", "-"],
+            ["-", "-", "-", "-", "draining", "-"],
+            ["-", "-", "-", "-", "-", "retired"],
+            ["-", "-", "-", "loading", "retired", "-"],
+            ["-", "-", "-", "-", "-", "-"],
         ];
         assert_eq!(table, expected);
     }

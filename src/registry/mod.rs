@@ -2,19 +2,31 @@
 //!
 //! Deliberately absent: protocols.
 
+mod bring_up;
+mod budget;
 mod deployment;
 mod directory;
+mod fingerprint;
+pub mod golden;
 mod lifecycle;
 mod manager;
+mod plan;
+mod reconcile;
+mod retire;
+mod settle;
 mod shipped;
 mod source;
 mod table;
+mod told;
 mod warm_up;
+mod watch;
 
 pub use deployment::Deployment;
 pub use directory::Directory;
 pub use lifecycle::State;
-pub use manager::{Place, Registry, Spawn};
+pub use manager::{Allowance, Place, Pools, Registry, Spawn};
+pub use reconcile::Reconciler;
 pub use shipped::{Shipped, shipped_file};
-pub use source::{Found, Listing, RegistrySource};
+pub use source::{Candidate, Found, Listing, RegistrySource};
 pub use table::{ModelEntry, Table, VersionEntry};
+pub use watch::keep;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use include_dir::{Dir, include_dir};
 
-use super::source::{Found, Listing, RegistrySource};
+use super::source::{Candidate, Found, Listing, RegistrySource};
 use crate::config::ModelConfig;
 use crate::model::Files;
 use crate::types::Version;
@@ -36,8 +36,8 @@ fn list_model(folder: &str, dir: &'static Dir<'static>) -> Result<Listing, Strin
         Some(Err(error)) => return Err(format!("model.toml: {error}")),
         None => ModelConfig::default(),
     };
-    let mut versions: Vec<_> = dir.dirs().filter_map(|dir| Some((version_of(dir)?, files(dir)))).collect();
-    versions.sort_by_key(|(version, _)| *version);
+    let candidate = |dir| Some(Candidate::new(version_of(dir)?, files(dir)));
+    let versions = dir.dirs().filter_map(candidate).collect();
     Listing { name, config, versions }.choose_versions()
 }
 

@@ -7,7 +7,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::deployment::Deployment;
+use super::fingerprint::Fingerprint;
 use super::lifecycle::{Event, State};
+use super::plan::{Key, Present};
 use crate::types::{Error, ModelName, Reason, Version};
 
 /// One version of a model, in whatever state.
@@ -17,6 +19,10 @@ pub struct VersionEntry {
     pub state: State,
     /// What serves it, from [`State::Ready`] on.
     pub deployment: Option<Arc<Deployment>>,
+    /// What an operator should know beside that: how far it is, or why it failed. Empty if nothing.
+    pub detail: String,
+    /// How its files looked when it was loaded, or last tried.
+    pub(super) identity: Fingerprint,
 }
 
 /// A model's versions, oldest first. Empty where the model as a whole could not be read.
@@ -24,6 +30,8 @@ pub struct VersionEntry {
 pub struct ModelEntry {
     /// By version.
     pub versions: BTreeMap<Version, VersionEntry>,
+    /// Why the model as a whole cannot be read now, whatever of it still serves.
+    pub broken: Option<String>,
 }
 
 impl ModelEntry {
@@ -71,37 +79,117 @@ impl Table {
         self.models.load_full()
     }
 
-    /// Enters a model without a version: it could not be read.
-    pub(super) fn enter_broken(&self, name: ModelName) {
+    /// What there is of every version.
+    pub(super) fn present(&self) -> BTreeMap<Key, Present> {
+        let mut present = BTreeMap::new();
+        for (name, model) in self.models.load().iter() {
+            for (version, entry) in &model.versions {
+                let seen = Present { identity: entry.identity, state: entry.state };
+                present.insert((name.clone(), *version), seen);
+            }
+        }
+        present
+    }
+
+    /// Notes that a model as a whole could not be read. False if that was known.
+    pub(super) fn enter_broken(&self, name: &ModelName, reason: &str) -> bool {
+        let mut is_new = false;
         self.change(|models| {
-            models.entry(name).or_default();
+            let broken = &mut models.entry(name.clone()).or_default().broken;
+            is_new = broken.as_deref() != Some(reason);
+            *broken = Some(reason.to_owned());
+        });
+        is_new
+    }
+
+    /// Notes that a model can be read, or has gone. True if it could not be read before.
+    pub(super) fn mend(&self, name: &ModelName) -> bool {
+        let mut was_broken = false;
+        self.change(|models| {
+            let Some(model) = models.get_mut(name) else { return };
+            was_broken = model.broken.take().is_some();
+            if model.versions.is_empty() {
+                models.remove(name);
+            }
+        });
+        was_broken
+    }
+
+    /// Enters a version that looks like this as [`State::Loading`]: a new one, or one that failed when it looked
+    /// otherwise.
+    pub(super) fn enter(&self, (name, version): &Key, identity: Fingerprint) {
+        self.change(|models| {
+            let entry = VersionEntry { state: State::Loading, deployment: None, detail: String::new(), identity };
+            let versions = &mut models.entry(name.clone()).or_default().versions;
+            let before = versions.get(version).map(|entry| entry.state);
+            if before.is_none_or(|state| state.next(Event::Retry).is_some()) {
+                versions.insert(*version, entry);
+            }
         });
     }
 
-    /// Enters a version as [`State::Loading`]. False if it is there already.
-    pub(super) fn enter(&self, name: &ModelName, version: Version) -> bool {
-        let mut entered = false;
+    /// Says something about a version.
+    pub(super) fn note(&self, (name, version): &Key, detail: String) {
         self.change(|models| {
-            let versions = &mut models.entry(name.clone()).or_default().versions;
-            entered = !versions.contains_key(&version);
-            versions.entry(version).or_insert(VersionEntry { state: State::Loading, deployment: None });
+            if let Some(entry) = models.get_mut(name).and_then(|model| model.versions.get_mut(version)) {
+                entry.detail = detail;
+            }
         });
-        entered
+    }
+
+    /// A version that serves was tried again with files that look like this.
+    pub(super) fn tried(&self, (name, version): &Key, identity: Fingerprint) {
+        self.change(|models| {
+            if let Some(entry) = models.get_mut(name).and_then(|model| model.versions.get_mut(version)) {
+                entry.identity = identity;
+            }
+        });
+    }
+
+    /// Puts another deployment in the place of the one that serves, which is returned. `None` if none serves.
+    pub(super) fn swap(&self, (name, version): &Key, deployment: Arc<Deployment>) -> Option<Arc<Deployment>> {
+        let mut before = None;
+        self.change(|models| {
+            let entry = models.get_mut(name).and_then(|model| model.versions.get_mut(version));
+            if let Some(entry) = entry.filter(|entry| entry.state == State::Ready) {
+                before = entry.deployment.replace(deployment);
+                entry.detail.clear();
+            }
+        });
+        before
+    }
+
+    /// Lets go of the deployment of a version that drains.
+    pub(super) fn release(&self, (name, version): &Key) {
+        self.change(|models| {
+            let entry = models.get_mut(name).and_then(|model| model.versions.get_mut(version));
+            if let Some(entry) = entry.filter(|entry| entry.state == State::Draining) {
+                entry.deployment = None;
+            }
+        });
+    }
+
+    /// Takes out a version that serves no more, and its model where it has no other.
+    pub(super) fn remove(&self, (name, version): &Key) {
+        self.change(|models| {
+            let Some(model) = models.get_mut(name) else { return };
+            if model.versions.get(version).is_some_and(|entry| entry.state == State::Retired) {
+                model.versions.remove(version);
+            }
+            if model.versions.is_empty() && model.broken.is_none() {
+                models.remove(name);
+            }
+        });
     }
 
     /// Moves a version on, and puts its deployment in place where one is given. False if the event cannot happen.
-    pub(super) fn advance(
-        &self,
-        name: &ModelName,
-        version: Version,
-        event: Event,
-        deployment: Option<Arc<Deployment>>,
-    ) -> bool {
+    pub(super) fn advance(&self, (name, version): &Key, event: Event, deployment: Option<Arc<Deployment>>) -> bool {
         let mut moved = false;
         self.change(|models| {
-            let entry = models.get_mut(name).and_then(|model| model.versions.get_mut(&version));
+            let entry = models.get_mut(name).and_then(|model| model.versions.get_mut(version));
             if let Some((entry, next)) = entry.and_then(|entry| entry.state.next(event).map(|next| (entry, next))) {
                 entry.state = next;
+                entry.detail.clear();
                 entry.deployment = deployment.or_else(|| entry.deployment.take());
                 moved = true;
             }

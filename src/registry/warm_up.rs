@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::debug;
 
+use crate::batch::BatchShape;
 use crate::device::{Executor, guarded};
 use crate::model::About;
-use crate::types::{Error, Rows, Shape, Tensor, TensorSpec};
+use crate::types::{DataType, Error, Rows, Shape, Tensor, TensorSpec};
 
 /// Runs of each batch size.
 const ROUNDS: usize = 3;
@@ -22,43 +24,89 @@ pub(super) struct WarmUp {
 }
 
 impl WarmUp {
+    /// Each batch with the best time of its size: others were slowed down by what the server did beside them.
+    pub(super) fn best(&self) -> impl Iterator<Item = (usize, Duration)> {
+        self.batches.iter().map(|(size, _)| (*size, self.best_of(*size).unwrap_or_default()))
+    }
+
+    fn best_of(&self, size: usize) -> Option<Duration> {
+        self.batches.iter().filter(|batch| batch.0 == size).map(|batch| batch.1).min()
+    }
+
     /// The best time of the largest batch that was tried.
     pub(super) fn largest(&self) -> Option<Duration> {
         let size = self.batches.iter().map(|(size, _)| *size).max()?;
-        self.batches.iter().filter(|batch| batch.0 == size).map(|batch| batch.1).min()
+        self.best_of(size)
     }
 }
 
-/// Runs batches of 1, 2, 4 … `rows_max` made-up rows until done or until `time_max` has passed. Rows that differ in length are
-/// as long as they can be in the larger batches, and short in the first.
+/// What a version is warmed up on.
+pub(super) struct Plan<'a> {
+    /// Shapes that the version before was used with.
+    pub(super) used: &'a [BatchShape],
+    /// Rows of its largest batch.
+    pub(super) rows_max: usize,
+    /// How long it may take.
+    pub(super) time_max: Duration,
+}
+
+/// Runs batches of the shapes that were used, then of 1, 2, 4 … `rows_max` made-up rows, until done or until the time is up.
+/// Rows that differ in length are as long as they can be in the larger batches, and short in the first. `progress` hears
+/// before each how many shapes are done, and of how many.
 ///
-/// Errors: the model fails on them.
+/// Errors: the model fails on made-up rows. What was used with another version it may refuse.
 pub(super) fn warm_up(
     executor: &mut dyn Executor,
     about: &About,
-    rows_max: usize,
-    time_max: Duration,
+    plan: &Plan<'_>,
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<WarmUp, Error> {
     let begun = Instant::now();
-    let mut batches = Vec::new();
-    let mut rows = 1;
-    loop {
-        let Some(part) = made_up(about, rows) else { break };
-        let (size, parts) = (part.size(), [part]);
-        for _ in 0..ROUNDS {
-            let started = Instant::now();
-            guarded(executor, &parts).map_err(|fault| fault.error)?;
-            batches.push((size, started.elapsed()));
-            if begun.elapsed() > time_max {
-                return Ok(WarmUp { batches });
-            }
+    let mut warmed = WarmUp { batches: Vec::new() };
+    let sizes = sizes(plan.rows_max);
+    let of = plan.used.len() + sizes.len();
+    let used = plan.used.iter().map(|shape| (again(about, shape), true));
+    let made = sizes.iter().map(|rows| (made_up(about, *rows), false));
+    for (done, (part, may_fail)) in used.chain(made).enumerate() {
+        progress(done, of);
+        let Some(part) = part else { continue };
+        match run(executor, part, &mut warmed, begun + plan.time_max) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if may_fail => debug!(%error, "a shape that the version before was used with"),
+            Err(error) => return Err(error),
         }
-        if rows == rows_max {
-            break;
-        }
-        rows = (rows * 2).min(rows_max);
     }
-    Ok(WarmUp { batches })
+    Ok(warmed)
+}
+
+/// Runs a batch some times. False if the time is up.
+fn run(executor: &mut dyn Executor, part: Rows, warmed: &mut WarmUp, until: Instant) -> Result<bool, Error> {
+    let (size, parts) = (part.size(), [part]);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        guarded(executor, &parts).map_err(|fault| fault.error)?;
+        warmed.batches.push((size, started.elapsed()));
+        if Instant::now() > until {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Made-up rows of a shape that was used; `None` if they would be huge, or are none that the model takes.
+fn again(about: &About, shape: &BatchShape) -> Option<Rows> {
+    if let Some(prepare) = &about.prepare {
+        return prepare.made_up(shape.rows, shape.size.div_ceil(shape.rows).min(prepare.length_max().unwrap_or(1)));
+    }
+    let specs = &about.signature.inputs;
+    let mut pairs = specs.iter().zip(&shape.inputs);
+    let fits = pairs.all(|(spec, (dtype, row))| spec.dtype == *dtype && spec.takes(row));
+    if shape.packed || specs.len() != shape.inputs.len() || !fits {
+        return None;
+    }
+    let inputs: Option<Vec<_>> = shape.inputs.iter().map(|(dtype, row)| zeros(*dtype, row, shape.rows)).collect();
+    Some(Rows::uniform(inputs?, shape.rows))
 }
 
 /// Made-up rows; `None` if they would be huge.
@@ -66,16 +114,105 @@ fn made_up(about: &About, rows: usize) -> Option<Rows> {
     if let Some(prepare) = &about.prepare {
         return prepare.made_up(rows, prepare.length_max().unwrap_or(1).min(SHORT * rows));
     }
-    let inputs: Option<Vec<_>> = about.signature.inputs.iter().map(|spec| zeros(spec, rows)).collect();
-    Some(Rows::uniform(inputs?, rows))
+    let row = |spec: &TensorSpec| spec.row.iter().map(|dim| dim.unwrap_or(1)).collect::<Vec<_>>();
+    let inputs = about.signature.inputs.iter().map(|spec| zeros(spec.dtype, &row(spec), rows));
+    Some(Rows::uniform(inputs.collect::<Option<Vec<_>>>()?, rows))
 }
 
-/// Rows of zeros (empty strings for BYTES); free dimensions are 1. `None` if they would be huge.
-fn zeros(spec: &TensorSpec, rows: usize) -> Option<Tensor> {
-    let dims: Vec<usize> = std::iter::once(rows).chain(spec.row.iter().map(|dim| dim.unwrap_or(1))).collect();
+/// 1, 2, 4 … and `rows_max`.
+fn sizes(rows_max: usize) -> Vec<usize> {
+    let mut sizes: Vec<usize> =
+        std::iter::successors(Some(1_usize), |rows| rows.checked_mul(2)).take_while(|rows| *rows < rows_max).collect();
+    sizes.push(rows_max);
+    sizes
+}
+
+/// Rows of zeros (empty strings for BYTES). `None` if they would be huge.
+fn zeros(dtype: DataType, row: &[usize], rows: usize) -> Option<Tensor> {
+    let dims: Vec<usize> = std::iter::once(rows).chain(row.iter().copied()).collect();
     let shape = Shape::new(&dims);
     // An empty string is its length alone: four zero bytes.
     let elements = shape.elements().filter(|elements| *elements <= ELEMENTS_MAX)?;
-    let bytes = elements.checked_mul(spec.dtype.width().unwrap_or(4))?;
-    Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
+    let bytes = elements.checked_mul(dtype.width().unwrap_or(4))?;
+    Tensor::new(dtype, shape, Bytes::from(vec![0; bytes])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use smallvec::{SmallVec, smallvec};
+
+    use super::{Plan, WarmUp, sizes, warm_up};
+    use crate::batch::BatchShape;
+    use crate::config::ModelConfig;
+    use crate::device::{Executor, LocalExecutor};
+    use crate::model::{About, Files};
+    use crate::types::{DataType, Error, Reason, Rows, Tensor};
+
+    #[test]
+    fn sizes_double_up_to_the_largest() {
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(sizes(6), [1, 2, 4, 6]);
+        assert_eq!(sizes(8), [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn the_best_time_of_each_size_counts() {
+        let batches = [(1, 9), (1, 3), (2, 4), (2, 8)].map(|(rows, ms)| (rows, Duration::from_millis(ms)));
+        let warmed = WarmUp { batches: batches.to_vec() };
+        let best: Vec<_> = warmed.best().map(|(rows, took)| (rows, took.as_millis())).collect();
+        assert_eq!(best, [(1, 3), (1, 3), (2, 4), (2, 4)]);
+        assert_eq!(warmed.largest(), Some(Duration::from_millis(4)));
+    }
+
+    /// Notes the shapes that it is asked with; refuses rows of width 13.
+    #[derive(Default)]
+    struct Noting(Vec<Vec<usize>>);
+
+    impl Executor for Noting {
+        fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
+            let dims = parts[0].inputs()[0].shape().dims().to_vec();
+            if dims[1] == 13 {
+                return Err(Error::new(Reason::Model, "thirteen"));
+            }
+            self.0.push(dims);
+            Ok(Vec::new())
+        }
+
+        fn rebuild(&mut self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn about() -> About {
+        let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"FP32\"\ndims = [-1]\n";
+        let files = Files::Memory([("identity.toml".to_owned(), text.as_bytes().into())].into());
+        LocalExecutor::load(&files, &ModelConfig::default()).expect("a model").loaded().about.clone()
+    }
+
+    fn shape(dtype: DataType, dims: &[usize]) -> BatchShape {
+        let inputs = smallvec![(dtype, SmallVec::from_slice(&dims[1..]))];
+        BatchShape { rows: dims[0], size: dims[0], packed: false, inputs }
+    }
+
+    #[test]
+    fn what_was_used_is_run_first_as_far_as_the_model_takes_it() {
+        let used = [
+            shape(DataType::Fp32, &[5, 7]),
+            shape(DataType::Fp32, &[2, 13]),
+            shape(DataType::Int8, &[1, 1]),
+            shape(DataType::Fp32, &[1, 2, 3]),
+            shape(DataType::Fp32, &[3, 9]),
+        ];
+        let plan = Plan { used: &used, rows_max: 2, time_max: Duration::from_mins(1) };
+        let (mut executor, mut heard) = (Noting::default(), Vec::new());
+        let warmed = warm_up(&mut executor, &about(), &plan, |done, of| heard.push((done, of))).expect("it is warm");
+        executor.0.dedup();
+        assert_eq!(executor.0, [[5, 7], [3, 9], [1, 1], [2, 1]]);
+        assert_eq!(warmed.batches.len(), 12);
+        assert_eq!(heard, (0..7).map(|done| (done, 7)).collect::<Vec<_>>());
+        let at_once = Plan { time_max: Duration::ZERO, ..plan };
+        assert_eq!(warm_up(&mut executor, &about(), &at_once, |_, _| {}).expect("it is warm").batches.len(), 1);
+    }
 }

@@ -90,7 +90,7 @@ mod tests {
     use crate::device::{Cores, Device, LocalExecutor};
     use crate::model::Files;
     use crate::monitor::{Monitor, Settings};
-    use crate::registry::{Deployment, Registry};
+    use crate::registry::{Allowance, Deployment, Pools, Registry};
     use crate::types::{BatchReport, Reason, Release, Wishes};
 
     /// A model of one output, whose batches nobody runs.
@@ -101,7 +101,8 @@ mod tests {
         let executor = LocalExecutor::load(&files, &config).expect("a model");
         let about = executor.loaded().about.clone();
         let cores = Cores::new("test", 1).expect("a pool");
-        let registry = Registry::new(Arc::clone(monitor), cores, Arc::new(|_, _, _| {}));
+        let registry =
+            Registry::new(Arc::clone(monitor), Pools::alike(cores), Arc::new(|_, _, _| {}), Allowance::default());
         registry.deploy(&"m".parse().expect("a name"), about, &config, Device::Inline(Box::new(executor)));
         registry.table().route("m", "").expect("deployed")
     }

@@ -36,6 +36,8 @@ pub struct ModelState {
     pub ready: bool,
     /// The word for where it stands.
     pub state: &'static str,
+    /// What an operator should know beside that: how far it is, or why it failed. Empty if nothing.
+    pub detail: String,
 }
 
 impl Pipeline {
@@ -72,16 +74,18 @@ impl Pipeline {
     pub fn model_states(&self) -> Vec<ModelState> {
         let mut states = Vec::new();
         for (name, model) in self.registry().table().models().iter() {
-            let model_name = name.to_string();
+            let broken = model.broken.as_deref().unwrap_or_default();
             if model.versions.is_empty() {
-                let state = State::Failed.label();
-                states.push(ModelState { model: model_name, version: None, ready: false, state });
-                continue;
+                let (model, detail, state) = (name.to_string(), broken.to_owned(), State::Failed.label());
+                states.push(ModelState { model, version: None, ready: false, state, detail });
             }
             for (version, entry) in &model.versions {
                 let ready = entry.state == State::Ready && !self.is_draining();
-                let state = entry.state.label();
-                states.push(ModelState { model: model_name.clone(), version: Some(*version), ready, state });
+                let (state, mut detail) = (entry.state.label(), entry.detail.clone());
+                if detail.is_empty() && !broken.is_empty() {
+                    detail = format!("reload failed: {broken}");
+                }
+                states.push(ModelState { model: name.to_string(), version: Some(*version), ready, state, detail });
             }
         }
         states.sort_by(|one, other| (&one.model, one.version).cmp(&(&other.model, other.version)));

@@ -41,7 +41,7 @@ impl Pipeline {
     }
 
     /// The models it serves.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 

@@ -5,6 +5,7 @@
 mod dtype;
 mod error;
 mod id;
+mod json;
 mod request;
 mod rows;
 mod score;
@@ -15,6 +16,7 @@ mod tensor;
 pub use dtype::DataType;
 pub use error::{Error, Kind, Reason, printable};
 pub use id::{ModelName, Version};
+pub use json::{flatten, push_bytes, push_json};
 pub use request::{BatchReport, InferAnswer, InferRequest, NamedTensor, Release, Wishes};
 pub use rows::Rows;
 pub use score::{ClassScore, Scores};

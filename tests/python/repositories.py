@@ -32,9 +32,11 @@ def write_identity(
     return folder
 
 
-def write_network(repository: Path, model: str, network: str, tensors: dict, settings: str = "") -> Path:
+def write_network(
+    repository: Path, model: str, network: str, tensors: dict, settings: str = "", version: int = 1
+) -> Path:
     """A declared network and its weights."""
-    folder = repository / model / "1"
+    folder = repository / model / str(version)
     folder.mkdir(parents=True)
     (folder / "network.toml").write_text(network)
     write_safetensors(folder / "model.safetensors", tensors)
@@ -52,6 +54,22 @@ def write_safetensors(path: Path, tensors: dict) -> None:
         data += raw
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+ADDER = '[input]\nname = "x"\ndims = [{features}]\n[output]\nname = "y"\nscores = "none"\n[[layer]]\ntype = "linear"\n'
+
+
+def write_adder(repository: Path, model: str, summand: float, version: int = 1, features: int = 1) -> Path:
+    """A model of `x` that answers `y` = x + summand: the answer tells which files it came from."""
+    network, tensors = ADDER.format(features=features), adder_tensors(summand, features)
+    return write_network(repository, model, network, tensors, version=version)
+
+
+def adder_tensors(summand: float, features: int = 1) -> dict:
+    return {
+        "0.weight": np.eye(features, dtype=np.float32),
+        "0.bias": np.full(features, summand, dtype=np.float32),
+    }
 
 
 SLOW_SIDE = 64

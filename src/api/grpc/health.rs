@@ -13,8 +13,13 @@ const SERVICE: &str = "inference.GRPCInferenceService";
 /// Keeps health's answers as the models' states are. At `stop` it ends every watch, so that none holds a connection.
 pub(super) async fn keep(pipeline: Arc<Pipeline>, mut reporter: HealthReporter, stop: CancellationToken) {
     let mut changes = pipeline.registry().changes();
+    let mut known = Vec::new();
     loop {
         let names = tell(&pipeline, &reporter).await;
+        // A model that has left is unknown again.
+        for name in known.iter().filter(|name| !names.contains(name)) {
+            reporter.clear_service_status(name).await;
+        }
         let ends = tokio::select! {
             () = stop.cancelled() => true,
             next = changes.changed() => next.is_err(),
@@ -25,6 +30,7 @@ pub(super) async fn keep(pipeline: Arc<Pipeline>, mut reporter: HealthReporter, 
             }
             return;
         }
+        known = names;
     }
 }
 

@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::request::NamedTensor;
 use super::shape::{Declared, elements, list};
-use super::values::push_json;
-use crate::types::DataType;
+use crate::types::{DataType, flatten, push_json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,8 +54,7 @@ fn tensor(input: &Input, declared: &[Declared]) -> anyhow::Result<NamedTensor> {
     ensure!(datatype.parse() == Ok(dtype), "input {name}: expected datatype {dtype}, got {datatype}");
     ensure!(known.takes(shape), "input {name}: expected a shape that fits {:?}, got {shape:?}", known.shape);
     let wanted = elements(name, dtype, shape)?;
-    let mut values = Vec::new();
-    flatten(data, &mut values);
+    let values = flatten(data);
     let count = values.len();
     ensure!(count == wanted, "input {name}: expected {wanted} values for shape {shape:?}, got {count}");
     Ok(NamedTensor { name: name.clone(), dtype, shape: shape.clone(), raw: contents(name, dtype, &values)? })
@@ -69,14 +67,6 @@ fn contents(name: &str, dtype: DataType, values: &[&Value]) -> anyhow::Result<Ve
         held.with_context(|| format!("input {name}: value {at}: expected {dtype}, got {value}"))?;
     }
     Ok(raw)
-}
-
-fn flatten<'a>(value: &'a Value, into: &mut Vec<&'a Value>) {
-    match value {
-        // serde_json reads at most 128 levels.
-        Value::Array(inner) => inner.iter().for_each(|value| flatten(value, into)),
-        single => into.push(single),
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,24 @@
 //! Values that only a model's settings have: which versions, and a range.
 
+use std::num::NonZeroUsize;
+
 use super::VersionPolicy;
-use crate::config::form::{Choice, Form, List, Number, Whole};
+use crate::config::form::{Form, List, Number, Positive, Whole};
 use crate::config::tree::Value;
 
-/// `"latest"`, `"all"` or a list of version numbers.
+const ALL: &str = "all";
+const LATEST: &str = "latest";
+/// More versions than this are all.
+const LATEST_MAX: u32 = 1 << 20;
+
+/// `"latest"`, `"latest:2"`, `"all"` or a list of version numbers.
 pub(super) struct Versions;
 
 impl Form for Versions {
     type Output = VersionPolicy;
 
     fn expected(&self) -> String {
-        "\"latest\", \"all\" or a list of version numbers such as [1, 3]".to_owned()
+        "\"latest\", \"latest:2\" for the newest two, \"all\" or a list of version numbers such as [1, 3]".to_owned()
     }
 
     fn noun(&self) -> &'static str {
@@ -32,13 +39,19 @@ impl Form for Versions {
     }
 
     fn parse(&self, text: &str) -> Option<VersionPolicy> {
-        Choice(&[("latest", VersionPolicy::Latest), ("all", VersionPolicy::All)]).parse(text)
+        match text.split_once(':') {
+            None if text == ALL => Some(VersionPolicy::All),
+            None if text == LATEST => Some(VersionPolicy::default()),
+            Some((LATEST, count)) => Positive(LATEST_MAX).parse(count).map(VersionPolicy::Latest),
+            _ => None,
+        }
     }
 
     fn show(&self, value: &VersionPolicy) -> String {
         match value {
-            VersionPolicy::Latest => "\"latest\"".to_owned(),
-            VersionPolicy::All => "\"all\"".to_owned(),
+            VersionPolicy::Latest(NonZeroUsize::MIN) => format!("\"{LATEST}\""),
+            VersionPolicy::Latest(count) => format!("\"{LATEST}:{count}\""),
+            VersionPolicy::All => format!("\"{ALL}\""),
             VersionPolicy::Only(numbers) => format!("{numbers:?}"),
         }
     }

@@ -73,7 +73,7 @@ fn defaults() {
     let config = ModelConfig::default();
     assert_eq!(ModelConfig::parse("m.toml", ""), Ok(config.clone()));
     assert_eq!((config.max_batch_size.get(), config.timeout), (64, None));
-    assert_eq!(config.versions, VersionPolicy::Latest);
+    assert_eq!(config.versions, VersionPolicy::default());
     assert_eq!(config.batching.max_queue_delay, Duration::from_millis(2));
     assert_eq!((config.batching.queue_rows_max.get(), config.batching.request_rows_max.get()), (1024, 1024));
     assert_eq!((config.batching.priority_levels.get(), config.batching.default_priority.get()), (2, 2));
@@ -117,7 +117,7 @@ placement = "gpu"
 "#;
     let expected = [
         "m.toml:1: unknown key `max_batchsize`; did you mean `max_batch_size`?",
-        "m.toml:2: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got \"newest\"",
+        "m.toml:2: `versions`: expected \"latest\", \"latest:2\" for the newest two, \"all\" or a list of version numbers such as [1, 3], got \"newest\"",
         "m.toml:3: `timeout`: expected a duration from 1ms to 1h, such as \"250ms\", got \"2h\"",
         "m.toml:5: `batching.max_queue_delay`: expected a duration from 0s to 1s, such as \"250ms\", got 2",
         "m.toml:6: `batching.preferred_batch_sizes`: expected a list, each item a whole number from 1 to 65536, got [0]",
@@ -157,7 +157,9 @@ labels = ["a", "b", "a"]
     assert_eq!(lines("confidence.labels = []"), ["m.toml:1: `confidence.labels`: expected at least one label, got []"]);
     assert_eq!(
         lines("versions = []"),
-        ["m.toml:1: `versions`: expected \"latest\", \"all\" or a list of version numbers such as [1, 3], got []"]
+        [
+            "m.toml:1: `versions`: expected \"latest\", \"latest:2\" for the newest two, \"all\" or a list of version numbers such as [1, 3], got []"
+        ]
     );
     let misplaced = "m.toml:1: unknown key `max_queue_delay`; did you mean `batching.max_queue_delay`?";
     assert_eq!(lines("max_queue_delay = \"1ms\""), [misplaced]);
@@ -182,5 +184,22 @@ proptest! {
         if let Err(problems) = ModelConfig::parse("m.toml", &format!("{key} = {value}\n")) {
             prop_assert!(!problems.is_empty());
         }
+    }
+}
+
+#[test]
+fn version_policies() {
+    let latest = |count| VersionPolicy::Latest(std::num::NonZeroUsize::new(count).expect("not zero"));
+    for (text, policy) in [
+        ("\"latest\"", latest(1)),
+        ("\"latest:1\"", latest(1)),
+        ("\"latest:2\"", latest(2)),
+        ("\"all\"", VersionPolicy::All),
+        ("[3, 1, 3]", VersionPolicy::Only(vec![1, 3])),
+    ] {
+        assert_eq!(ModelConfig::parse("m.toml", &format!("versions = {text}")).expect(text).versions, policy);
+    }
+    for text in ["\"latest:\"", "\"latest:0\"", "\"latest:-1\"", "\"all:2\"", "\"newest\"", "[]", "[0]", "2"] {
+        assert!(ModelConfig::parse("m.toml", &format!("versions = {text}")).is_err(), "{text}");
     }
 }

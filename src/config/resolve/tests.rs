@@ -38,12 +38,15 @@ fn described() -> Vec<Described> {
 }
 
 /// A value for each setting, none of them its default, as a file would have it.
-const EVERY_SETTING: [(&str, &str); 23] = [
+const EVERY_SETTING: [(&str, &str); 27] = [
     ("models", "[\"/a\"]"),
     ("strict", "true"),
     ("grpc", "\"127.0.0.1:1\""),
     ("metrics", "\"127.0.0.1:2\""),
     ("timeout", "\"5s\""),
+    ("repository.watch", "false"),
+    ("repository.poll_interval", "\"9s\""),
+    ("repository.settle_time", "\"8s\""),
     ("limits.message_bytes_max", "\"1MiB\""),
     ("limits.in_flight_bytes_max", "\"2MiB\""),
     ("limits.in_flight_requests_max", "7"),
@@ -55,6 +58,7 @@ const EVERY_SETTING: [(&str, &str); 23] = [
     ("limits.receive_timeout", "\"7s\""),
     ("limits.send_timeout", "\"8s\""),
     ("limits.memory_bytes_max", "\"1GiB\""),
+    ("limits.models_bytes_max", "\"3MiB\""),
     ("shutdown.delay", "\"3s\""),
     ("shutdown.grace", "\"4s\""),
     ("log.level", "\"warn,sconce=trace\""),
@@ -85,7 +89,8 @@ fn every_setting_can_come_from_file_environment_and_flags() {
 
     // Nothing was left at its default, so no declaration was passed over.
     let default = Config::default();
-    let Config { models, strict, grpc, metrics, timeout, limits, shutdown, log, monitor, runtime } = by_file;
+    let Config { models, strict, grpc, metrics, timeout, limits, shutdown, log, monitor, runtime, repository } =
+        by_file;
     assert!(models != default.models && strict != default.strict && grpc != default.grpc && metrics != default.metrics);
     assert!(timeout != default.timeout && limits.message_bytes_max != default.limits.message_bytes_max);
     assert!(limits.in_flight_bytes_max != default.limits.in_flight_bytes_max);
@@ -94,6 +99,9 @@ fn every_setting_can_come_from_file_environment_and_flags() {
         (7, 8, 9)
     );
     assert_eq!(limits.handshake_timeout + limits.idle_timeout, Duration::from_secs(3));
+    let followed = (repository.watch, repository.poll_interval, repository.settle_time);
+    assert_eq!(followed, (false, Duration::from_secs(9), Duration::from_secs(8)));
+    assert_eq!(limits.models_bytes_max.map(usize::from), Some(3 << 20));
     assert_eq!((shutdown.delay, shutdown.grace), (Duration::from_secs(3), Duration::from_secs(4)));
     assert_eq!((log.level.as_str(), log.format, log.access), ("warn,sconce=trace", LogFormat::Json, true));
     assert_eq!((monitor.window, runtime.threads.map(usize::from)), (Duration::from_secs(6), Some(3)));

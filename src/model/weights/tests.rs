@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use super::Weights;
-use crate::model::LoadError;
+use super::shard::Shard;
+use super::{Needs, Weights};
+use crate::model::{Files, LoadError};
 
 const FILE: &str = "model.safetensors";
 
 fn parse(bytes: &[u8]) -> Result<Weights, LoadError> {
-    Weights::parse(bytes.to_vec(), FILE)
+    Ok(Weights::of(FILE, vec![Shard::parse(bytes.to_vec(), FILE)?]))
 }
 
 fn with_header(header: &str, data: usize) -> Vec<u8> {
@@ -116,6 +117,132 @@ fn numbers_that_are_none_are_refused() {
         let error = weights.take_values("w", &[2]).expect_err("not finite");
         let wanted = format!("tensor \"w\": element 1 is {shown} in FP32, expected a finite number");
         assert_eq!(error.reason(), wanted);
+    }
+}
+
+#[test]
+fn what_is_stored_is_taken_as_it_is() {
+    let weights = parse(&file(Dtype::I64, &[1], &7_i64.to_le_bytes())).expect("weights");
+    assert_eq!(weights.names().collect::<Vec<_>>(), ["w"]);
+    let tensor = weights.take_stored("w", &[1]).expect("a tensor");
+    assert_eq!(tensor.to_vec1::<i64>().expect("numbers"), [7]);
+    let wrong = weights.take_stored("w", &[2]).expect_err("a shape").to_string();
+    assert_eq!(wrong, "model.safetensors: tensor \"w\": expected shape [2], got [1]");
+    weights.finish(&[]).expect("nothing is left");
+}
+
+#[test]
+fn names_are_ignored_by_how_they_begin() {
+    let weights = parse(&good()).expect("weights");
+    weights.ignore_prefixes(&["x", "v."]);
+    assert!(weights.finish(&[]).is_err());
+    let weights = parse(&good()).expect("weights");
+    weights.ignore_prefixes(&["w"]);
+    weights.finish(&[]).expect("ignored");
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+
+fn named(name: &str, values: &[f32]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![values.len()], &bytes).expect("a view");
+    serialize([(name, view)], None).expect("a file")
+}
+
+/// `a` in the first file, `b` in the second, and this index.
+fn sharded(index: &str) -> Files {
+    let contents = [
+        ("model-1.safetensors", named("a", &[1.0, 2.0])),
+        ("model-2.safetensors", named("b", &[3.0])),
+        (INDEX, index.as_bytes().to_vec()),
+    ];
+    Files::Memory(contents.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect())
+}
+
+fn map(entries: &str) -> Files {
+    sharded(&format!("{{\"metadata\":{{\"total_size\":12}},\"weight_map\":{{{entries}}}}}"))
+}
+
+const RIGHT: &str = "\"a\":\"model-1.safetensors\",\"b\":\"model-2.safetensors\"";
+
+#[test]
+fn weights_in_several_files_are_one_set() {
+    let weights = Weights::read(&map(RIGHT), FILE).expect("weights");
+    assert_eq!(weights.take_values("a", &[2]).expect("numbers"), [1.0, 2.0]);
+    assert_eq!(weights.take_values("b", &[1]).expect("numbers"), [3.0]);
+    assert_eq!(
+        weights.take("b", &[2]).expect_err("a shape").to_string(),
+        "model-2.safetensors: tensor \"b\": expected shape [2], got [1]"
+    );
+    let missing = weights.missing("c").to_string();
+    assert_eq!(missing, format!("{INDEX}: tensor \"c\" is missing; the file has \"a\", \"b\""));
+    weights.finish(&[]).expect("nothing is left");
+    let left = Weights::read(&map(RIGHT), FILE).expect("weights").finish(&[]).expect_err("left").to_string();
+    assert_eq!(left, format!("{INDEX}: no layer uses \"a\", \"b\""));
+}
+
+#[test]
+fn an_index_that_lies_is_refused() {
+    let cases = [
+        ("\"a\":\"model-1.safetensors\"", "tensor \"b\"", false),
+        (
+            "\"a\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\"",
+            "tensor \"b\" is in model-2.safetensors, but not in `weight_map`",
+            true,
+        ),
+        (
+            "\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\"",
+            "tensor \"a\": expected in model-2.safetensors, found in model-1.safetensors",
+            true,
+        ),
+        (
+            "\"a\":\"model-1.safetensors\",\"b\":\"model-2.safetensors\",\"c\":\"model-2.safetensors\"",
+            "tensor \"c\" is not in model-2.safetensors, where it should be",
+            true,
+        ),
+        (
+            "\"a\":\"../model-1.safetensors\"",
+            "expected the plain name of a file `*.safetensors`, got \"../model-1.safetensors\"",
+            true,
+        ),
+        ("\"a\":\"/etc/passwd\"", "expected the plain name of a file `*.safetensors`, got \"/etc/passwd\"", true),
+        ("\"a\":\".hidden.safetensors\"", "expected the plain name of a file", true),
+        ("\"a\":3", "expected {\"weight_map\": {tensor: file}}: invalid type", true),
+    ];
+    for (entries, wanted, is_wrong) in cases {
+        match Weights::read(&map(entries), FILE) {
+            Err(error) => assert!(is_wrong && error.reason().contains(wanted), "{wanted:?} in {error}"),
+            // What no entry names is not looked for.
+            Ok(weights) => assert!(!is_wrong && weights.dims("b").is_none()),
+        }
+    }
+    let absent = Weights::read(&map("\"a\":\"model-9.safetensors\""), FILE).err().expect("an error").to_string();
+    assert_eq!(absent, "model-9.safetensors: no such file");
+    let many: Vec<String> = (0..1025).map(|number| format!("\"{number}\":\"{number}.safetensors\"")).collect();
+    let wrong = Weights::read(&map(&many.join(",")), FILE).err().expect("an error").to_string();
+    assert_eq!(wrong, format!("{INDEX}: expected at most 1024 files, got 1025"));
+    let huge = Weights::read(&sharded(&" ".repeat((16 << 20) + 1)), FILE).err().expect("an error").to_string();
+    assert_eq!(huge, format!("{INDEX}: expected at most 16777216 bytes, got 16777217"));
+}
+
+#[test]
+fn needs_are_told_by_the_headers() {
+    let half = file(Dtype::F16, &[3], &[0; 6]);
+    let size = half.len() as u64;
+    let files = Files::Memory([(FILE.to_owned(), half.into())].into());
+    let needs = Needs::of(&files).expect("needs");
+    assert_eq!((needs.weights, needs.files, needs.total()), (12, size, 12 + size));
+    assert_eq!(Needs::of(&map(RIGHT)).expect("needs").weights, 12);
+    assert_eq!(Needs::of(&Files::Memory([].into())).expect("needs"), Needs::default());
+    for (bytes, wanted) in [
+        (vec![1, 2, 3], "expected a safetensors header, the file has 3 bytes"),
+        ([&100_u64.to_le_bytes()[..], b"{}"].concat(), "cut short: the header claims 100 bytes, 2 are left"),
+        (with_header("{\"w\":", 0), "not a valid safetensors file: "),
+        (u64::MAX.to_le_bytes().to_vec(), "expected a header of at most 4194304 bytes"),
+    ] {
+        let files = Files::Memory([(FILE.to_owned(), bytes.into())].into());
+        let error = Needs::of(&files).expect_err("a header that lies");
+        assert!(error.reason().contains(wanted), "{wanted:?} in {error}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::device::{Cores, Device, Executor};
 use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::{About, Prepare, Prepared, Room};
 use crate::monitor::{Monitor, Settings};
-use crate::registry::Registry;
+use crate::registry::{Allowance, Pools, Registry};
 use crate::types::{
     DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, Shape, Signature, Tensor,
     TensorSpec,
@@ -92,7 +92,7 @@ fn pipeline() -> Arc<Pipeline> {
     let monitor = Monitor::new(Settings::default());
     let cores = Cores::new("test", 1).expect("a pool");
     let spawn = Arc::new(|_, _, task| drop(tokio::spawn(task)));
-    let registry = Registry::new(Arc::clone(&monitor), cores.clone(), spawn);
+    let registry = Registry::new(Arc::clone(&monitor), Pools::alike(cores.clone()), spawn, Allowance::default());
     let inputs = ["word", "other"].map(|name| spec(name, DataType::Bytes, Presence::Usual)).to_vec();
     let outputs = vec![spec("letters", DataType::Fp32, Presence::Required)];
     let prepare = Letters { shows: vec![spec("shown", DataType::Uint8, Presence::Required)] };

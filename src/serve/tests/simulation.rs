@@ -23,7 +23,7 @@ use crate::device::{Cores, Device};
 use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
-use crate::registry::{Deployment, Registry, Spawn};
+use crate::registry::{Allowance, Deployment, Pools, Registry, Spawn};
 use crate::types::{DataType, ModelName, Presence, Reason, Rows, Signature, TensorSpec};
 
 const WORLDS: u64 = 300;
@@ -50,7 +50,7 @@ impl World {
         let workers: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let set = Arc::clone(&workers);
         let spawn: Spawn = Arc::new(move |_, _, task| drop(set.lock().spawn(task)));
-        let registry = Registry::new(Arc::clone(&monitor), CORES.clone(), spawn);
+        let registry = Registry::new(Arc::clone(&monitor), Pools::alike(CORES.clone()), spawn, Allowance::default());
         let book = Arc::<Book>::default();
         for (model, name) in MODELS.iter().enumerate() {
             let config = config(random);

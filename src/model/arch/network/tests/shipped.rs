@@ -45,7 +45,7 @@ fn argmax(row: &[f32]) -> usize {
 
 fn check(model: &str, dims: &[usize], kind: ScoreKind, classes: usize) {
     let held_out = held_out(model);
-    let loaded = load_files(&Files::Folder(folder(model).join("1"))).expect("a model");
+    let loaded = load_files(&Files::folder(folder(model).join("1"))).expect("a model");
     let scoring = loaded.about.scoring.as_ref().expect("scoring");
     assert_eq!((scoring.kind, scoring.classes()), (kind, classes));
     let row: Vec<_> = dims.iter().copied().map(Some).collect();
