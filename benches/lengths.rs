@@ -125,7 +125,7 @@ async fn measure(folder: &std::path::Path, rounds: u64, seconds: u64) -> anyhow:
 }
 
 fn load(folder: &std::path::Path) -> anyhow::Result<LocalExecutor> {
-    LocalExecutor::load(&Files::Folder(folder.to_owned()), &ModelConfig::default()).map_err(anyhow::Error::msg)
+    LocalExecutor::load(&Files::folder(folder), &ModelConfig::default()).map_err(anyhow::Error::msg)
 }
 
 /// Tokens a second in batches of 1024 tokens, of texts as they come.
