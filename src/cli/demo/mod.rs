@@ -1,20 +1,25 @@
-//! `sconce demo`: the shipped models, served for real and asked with rows they have never seen.
+//! `sconce demo`: the shipped models, or one that the user brings, served for real and asked.
 
+mod ask;
+mod given;
 mod held_out;
+mod question;
 mod report;
+mod shipped;
 mod traffic;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
 use super::screen::say;
 use super::serve::runtime;
 use crate::app::{Server, Signals, start_log};
 use crate::config::{Config, LogFormat};
-use crate::registry::Shipped;
-use held_out::HeldOut;
+use crate::registry::{RegistrySource, Shipped, Single};
+use given::Given;
 
 /// How the demo runs.
 #[derive(Debug, clap::Args)]
@@ -25,6 +30,15 @@ pub(super) struct Flags {
     /// Seconds of traffic for each model.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=3600))]
     seconds: u64,
+    /// Serve the text model in this Hugging Face folder instead, and ask it about some sentences.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "image")]
+    text: Option<PathBuf>,
+    /// Serve the image model in this Hugging Face folder instead, and ask it about a picture.
+    #[arg(long, value_name = "FOLDER")]
+    image: Option<PathBuf>,
+    /// JPEG or PNG files to ask the image model about, instead of a picture that ships.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    picture: Vec<PathBuf>,
 }
 
 /// Serves, asks, prints; then serves on until Ctrl-C. Errors: the server or a call fails.
@@ -38,11 +52,25 @@ pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
 
 async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let server = Server::start(config, vec![Box::new(Shipped)])?;
+    let folder = flags.text.as_ref().or(flags.image.as_ref());
+    let given = folder.map(|folder| Given::new(&Single::new(folder), flags.text.is_some(), &flags.picture));
+    let source: Box<dyn RegistrySource> = match folder {
+        Some(folder) => Box::new(Single::new(folder)),
+        None => Box::new(Shipped),
+    };
+    let server = Server::start(config, vec![source])?;
     let failed = server.loaded().await;
-    say(&format!("sconce {} serves the shipped models on {}", env!("CARGO_PKG_VERSION"), server.grpc()));
+    let what = given.as_ref().map_or("the shipped models", |given| given.name());
+    say(&format!("sconce {} serves {what} on {}", env!("CARGO_PKG_VERSION"), server.grpc()));
+    let time = Duration::from_secs(flags.seconds);
+    let asked = async {
+        match &given {
+            Some(given) => given.ask(&server, time).await.map(|()| true),
+            None => shipped::ask_all(&server, time).await,
+        }
+    };
     let asked = tokio::select! {
-        asked = ask_all(&server, Duration::from_secs(flags.seconds)) => Some(asked?),
+        asked = asked => Some(asked?),
         () = signals.stop(|| {}) => None,
     };
     let Some(as_committed) = asked else {
@@ -50,7 +78,11 @@ async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     if !flags.once {
-        tell_how_to_call(&server);
+        let metrics = server.metrics();
+        let how = given.as_ref().map_or_else(|| shipped::how_to_call(&server), |given| given.how_to_call(&server));
+        say(&format!("\nStill serving. Call it from Python (pip install 'tritonclient[grpc]'):\n\n{how}\n"));
+        say(&format!("Metrics for Prometheus: http://{metrics}/metrics      Readiness: http://{metrics}/health/ready"));
+        say("Ctrl-C ends it.");
         signals.stop(|| {}).await;
     }
     server.shut_down(signals.stop(|| {})).await;
@@ -59,44 +91,4 @@ async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
     }
     say("an accuracy differs from the committed one, or a model failed to load");
     Ok(ExitCode::FAILURE)
-}
-
-/// Sends each model its rows and prints what came of it. True if every accuracy is the committed one.
-async fn ask_all(server: &Server, time: Duration) -> anyhow::Result<bool> {
-    let client = traffic::connect(server.grpc()).await?;
-    let models = server.pipeline().registry().table().models();
-    let mut names: Vec<&str> = models.keys().map(crate::types::ModelName::as_str).collect();
-    names.sort_unstable();
-    let mut as_committed = !names.is_empty();
-    for name in names {
-        let held_out = HeldOut::of(name)?;
-        let traffic = traffic::send(&client, name, &held_out, time).await?;
-        let quality = report::quality(&held_out, &traffic);
-        let deployment = server.pipeline().registry().table().route(name, "")?;
-        report::print(name, &quality, &traffic, &deployment.instruments.snapshot(Instant::now()));
-        as_committed &= quality.as_committed;
-    }
-    Ok(as_committed)
-}
-
-fn tell_how_to_call(server: &Server) {
-    let (grpc, metrics) = (server.grpc(), server.metrics());
-    say(&format!(
-        "
-Still serving. Call it from Python (pip install 'tritonclient[grpc]'):
-
-    import numpy as np, tritonclient.grpc as client
-    server = client.InferenceServerClient(\"{grpc}\")
-    row = client.InferInput(\"features\", [1, 30], \"FP32\")
-    row.set_data_from_numpy(np.full((1, 30), 10, np.float32))
-    answer = server.infer(\"breast_cancer\", [row], parameters={{\"confidence\": True}})
-    print(answer.as_numpy(\"probabilities\"), answer.get_response().parameters)
-
-or with grpcurl:
-
-    grpcurl -plaintext -d '{{\"name\": \"digits\"}}' {grpc} inference.GRPCInferenceService/ModelMetadata
-
-Metrics for Prometheus: http://{metrics}/metrics      Readiness: http://{metrics}/health/ready
-Ctrl-C ends it."
-    ));
 }

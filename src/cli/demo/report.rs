@@ -60,7 +60,8 @@ pub(super) fn print(model: &str, quality: &Quality, traffic: &Traffic, snapshot:
     print_confidence(&traffic.predictions, &quality.right);
 }
 
-fn percentiles(sorted: &[Duration]) -> String {
+/// The customary percentiles of sorted latencies.
+pub(super) fn percentiles(sorted: &[Duration]) -> String {
     let at = |share: f64| {
         #[expect(
             clippy::cast_possible_truncation,

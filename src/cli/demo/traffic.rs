@@ -20,7 +20,7 @@ use crate::cli::screen::progress;
 /// Calls at a time.
 pub(super) const CONCURRENCY: usize = 64;
 
-type Client = GrpcInferenceServiceClient<Channel>;
+pub(super) type Client = GrpcInferenceServiceClient<Channel>;
 
 /// What one row was answered with.
 #[derive(Clone, Debug)]
