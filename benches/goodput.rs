@@ -4,18 +4,21 @@
 //! `cargo bench --bench goodput [-- --rounds N] [--seconds S]`; docs/benchmarks.md says what it means. Server and client
 //! are the `sconce` binary itself, `serve` and `bench`.
 
+#[path = "support/arguments.rs"]
+mod arguments;
 #[path = "support/figures.rs"]
 mod figures;
+#[path = "support/sconce.rs"]
+#[expect(dead_code, reason = "other benchmarks read more")]
+mod sconce;
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use figures::{Spread, line};
+use sconce::{Server, number};
 use serde_json::Value;
 
-const SCONCE: &str = env!("CARGO_BIN_EXE_sconce");
 /// 8 rows in 20 ms: 400 rows a second.
 const MODEL: &str = "batch_time = \"20ms\"\n[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"FP32\"\ndims = [16]\n";
 const CAPACITY: u32 = 400;
@@ -90,18 +93,9 @@ struct Figures {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let (mut rounds, mut seconds) = (3, 5);
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().and_then(|value| value.parse().ok());
-        let value = value.with_context(|| format!("{name}: expected a whole number"))?;
-        match name.as_str() {
-            "--rounds" => rounds = value,
-            "--seconds" => seconds = value,
-            _ => bail!("unknown argument {name}"),
-        }
-    }
-    let server = Server::start()?;
+    let [rounds, seconds] = arguments::numbers(["--rounds", "--seconds"], [3, 5])?;
+    let seconds = usize::try_from(seconds)?;
+    let server = serve()?;
     let mut measured = Vec::new();
     for _ in 0..rounds {
         measured.push(round(&server, seconds)?);
@@ -116,70 +110,37 @@ fn round(server: &Server, seconds: usize) -> anyhow::Result<Round> {
     for (figures, load) in round.iter_mut().zip(Load::ALL) {
         // A load's own warm-up is the pause after the one before; the last waits longer.
         let warm_up = if load == Load::CalmAgain { 10 } else { 2 };
-        *figures = server.measure(load, warm_up, seconds)?;
+        *figures = measure(server, load, warm_up, seconds)?;
     }
     Ok(round)
 }
 
-/// A server of the model, ended by its own pid when dropped.
-struct Server {
-    process: Child,
-    address: String,
-    folder: PathBuf,
-}
-
-impl Server {
-    fn start() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("sconce-goodput-{}", std::process::id()));
+fn serve() -> anyhow::Result<Server> {
+    Server::start("goodput", &[], |folder| {
         let version = folder.join("fixed/1");
         std::fs::create_dir_all(&version)?;
         std::fs::write(version.join("identity.toml"), MODEL)?;
-        std::fs::write(folder.join("fixed/model.toml"), "max_batch_size = 8\n")?;
-        let mut command = Command::new(SCONCE);
-        command.args(["serve", "--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--shutdown-delay", "0s"]);
-        command.arg("--models").arg(&folder).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().context("start the server")?;
-        let mut ready = String::new();
-        BufReader::new(process.stdout.take().context("no output")?).read_line(&mut ready)?;
-        let address = ready.split("grpc=").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
-        let address = address.with_context(|| format!("the server did not become ready: {ready}"))?;
-        Ok(Self { process, address, folder })
-    }
-
-    fn measure(&self, load: Load, warm_up: usize, seconds: usize) -> anyhow::Result<Figures> {
-        let mut command = Command::new(SCONCE);
-        command.args(["bench", &self.address, "--model", "fixed", "--json", "--deadline", DEADLINE]);
-        command.args(["--connections", "4", "--warmup", &format!("{warm_up}s"), "--duration", &format!("{seconds}s")]);
-        let output = command.args(load.arguments()).stderr(Stdio::inherit()).output().context("run the client")?;
-        let told: Value = serde_json::from_slice(&output.stdout).context("read the client's figures")?;
-        let step = told.pointer("/steps/0").context("the client measured nothing")?;
-        if load.is_overload() && step.pointer("/offered/kept") == Some(&Value::Bool(false)) {
-            bail!("{}: the client could not offer the load: {}", load.name(), step.pointer("/offered").unwrap_or(step));
-        }
-        let number = |path: &str| step.pointer(path).and_then(Value::as_f64).unwrap_or_default();
-        Ok(Figures {
-            sent: number("/calls") / number("/measured_seconds"),
-            goodput: number("/goodput_per_second"),
-            p50: number("/latency_seconds/p50"),
-            p99: number("/latency_seconds/p99"),
-            refusal: number("/failed_latency_seconds/p50"),
-            resident_mib: resident_mib(self.process.id())?,
-        })
-    }
+        Ok(std::fs::write(folder.join("fixed/model.toml"), "max_batch_size = 8\n")?)
+    })
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _gone = self.process.kill().and_then(|()| self.process.wait());
-        let _gone = std::fs::remove_dir_all(&self.folder);
+fn measure(server: &Server, load: Load, warm_up: usize, seconds: usize) -> anyhow::Result<Figures> {
+    let (warm_up, seconds, own) = (format!("{warm_up}s"), format!("{seconds}s"), load.arguments());
+    let mut arguments =
+        vec!["--deadline", DEADLINE, "--connections", "4", "--warmup", &warm_up, "--duration", &seconds];
+    arguments.extend(own.iter().map(String::as_str));
+    let step = server.bench("fixed", &arguments)?;
+    if load.is_overload() && step.pointer("/offered/kept") == Some(&Value::Bool(false)) {
+        bail!("{}: the client could not offer the load: {}", load.name(), step.pointer("/offered").unwrap_or(&step));
     }
-}
-
-fn resident_mib(process: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"))?;
-    let text = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory")?;
-    let kibibytes: f64 = text.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
+    Ok(Figures {
+        sent: number(&step, "/calls") / number(&step, "/measured_seconds"),
+        goodput: number(&step, "/goodput_per_second"),
+        p50: number(&step, "/latency_seconds/p50"),
+        p99: number(&step, "/latency_seconds/p99"),
+        refusal: number(&step, "/failed_latency_seconds/p50"),
+        resident_mib: server.resident_mib()?,
+    })
 }
 
 /// Prints the table and whether each aim is met; true if all are.

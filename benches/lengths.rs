@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts tasks of its own")]
 
+#[path = "support/arguments.rs"]
+mod arguments;
 #[path = "support/figures.rs"]
 mod figures;
 #[path = "support/folders.rs"]
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use figures::{Spread, line};
+use folders::Encoder;
 use sconce::batch::{Calls, Job, Limits, Listener, Queue, Ran, Unit, Worker};
 use sconce::config::ModelConfig;
 use sconce::device::{Cores, Device, Executor as _, LocalExecutor};
@@ -29,6 +32,8 @@ const LONG_ONE_IN: u64 = 20;
 const SHORT_MAX: usize = 32;
 /// Of what the device can do.
 const LOADS: [f64; 3] = [0.5, 0.7, 0.85];
+/// As large as all-MiniLM-L6-v2, but for its vocabulary.
+const MINI_LM: Encoder = Encoder { layers: 6, hidden: 384, heads: 12, words: 2000, positions: 512 };
 const TOKENS_MAX: usize = 8192;
 const ROWS_MAX: usize = 64;
 
@@ -74,19 +79,9 @@ struct Model {
 }
 
 fn main() -> anyhow::Result<()> {
-    let (mut rounds, mut seconds) = (3, 20);
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().and_then(|value| value.parse().ok());
-        let value = value.with_context(|| format!("{name}: expected a whole number"))?;
-        match name.as_str() {
-            "--rounds" => rounds = value,
-            "--seconds" => seconds = value,
-            _ => anyhow::bail!("expected --rounds or --seconds, got {name}"),
-        }
-    }
+    let [rounds, seconds] = arguments::numbers(["--rounds", "--seconds"], [3, 20])?;
     let folder = std::env::temp_dir().join(format!("sconce-lengths-{}", std::process::id()));
-    folders::write_bert(&folder, folders::MINI_LM, 1)?;
+    folders::write_bert(&folder, MINI_LM, 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
     let measured = runtime.block_on(measure(&folder, rounds, seconds));
     std::fs::remove_dir_all(&folder)?;

@@ -19,9 +19,6 @@ pub(crate) struct Encoder {
     pub(crate) positions: usize,
 }
 
-/// As large as all-MiniLM-L6-v2, but for its vocabulary.
-pub(crate) const MINI_LM: Encoder = Encoder { layers: 6, hidden: 384, heads: 12, words: 2000, positions: 512 };
-
 /// Tensors by name, each with its shape and values.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
