@@ -383,6 +383,17 @@ def test_warming_up_tells_how_far_it_is(repository):
         assert readiness(server)["ready"]
 
 
+def test_files_that_change_while_they_are_loaded_are_loaded_again(repository):
+    settings = "max_batch_size = 8\n[warmup]\ntime_max = \"60s\"\n"
+    with serving(repository) as server:
+        version = write_identity(repository, "steady", [("FP32", [1])], batch_time="200ms", settings=settings)
+        wait_for(lambda: any(state == "warming up" for state, _ in states(server, "steady").values()))
+        (version / "note.txt").write_text("one more file")
+        told = "version: its files changed while they were loaded; it is loaded again when they have settled"
+        wait_for(lambda: states(server, "steady") == {"1": ("failed", told)})
+        wait_for(lambda: states(server, "steady") == {"1": ("ready", "")})
+
+
 class Load:
     """Asks a model from several threads for as long as it is entered, several rows at a time."""
 
