@@ -432,13 +432,23 @@ class Load:
 QUICK = ["--repository-poll-interval", "1s", "--repository-settle-time", "10ms"]
 
 
-def test_a_hundred_reloads_under_load_fail_no_request(repository):
+def threads(server) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/task"))
+
+
+@pytest.mark.parametrize("placement", ["inline", "thread"])
+def test_a_hundred_reloads_under_load_fail_no_request(repository, placement):
     version = repository / "m" / "1"
+    (repository / "m" / "model.toml").write_text(f'[device]\nplacement = "{placement}"\n')
     with serving(repository, *QUICK) as server, Load(server) as load:
+        wait_for(lambda: load.answered > 100)
+        before = threads(server)
         for number in range(2, 102):
             change(version, number)
             wait_for(lambda number=number: summand(server) == number)
             assert not load.errors
+        # What was replaced has gone, with its thread; those of the runtime that may block come and go.
+        wait_for(lambda: threads(server) <= before + 2)
     assert not load.errors
     assert load.seen <= set(map(float, range(1, 102))) and len(load.seen) > 90
     assert load.answered > 1000
