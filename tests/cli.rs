@@ -162,6 +162,22 @@ fn check_names_what_is_wrong() {
 }
 
 #[test]
+fn check_asks_the_golden_question() {
+    let scratch = Scratch::new("golden");
+    let tensor =
+        |name: &str, data: &str| format!(r#"{{"name":"{name}","shape":[1,2],"datatype":"FP32","data":{data}}}"#);
+    for (answer, is_sound) in [("[1,2]", true), ("[1,3]", false)] {
+        let (input, output) = (tensor("x", "[1,2]"), tensor("y", answer));
+        let golden = format!(r#"{{"request":{{"inputs":[{input}]}},"response":{{"outputs":[{output}]}}}}"#);
+        scratch.model("echo").write("echo/1/golden.json", &golden);
+        let output = run(&["check", scratch.path().to_str().expect("text")]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.success(), is_sound, "{told}");
+        assert_eq!(told.contains("golden.json: output \"y\": row 0: expected [1, 3], got [1, 2]"), !is_sound, "{told}");
+    }
+}
+
+#[test]
 fn check_names_a_folder_without_models() {
     let nowhere = run(&["check", "/no/such/folder"]);
     assert_eq!(nowhere.status.code(), Some(1));

@@ -1,5 +1,8 @@
 //! Makes what serves be what the sources hold: looks, plans, and does what is missing, one version after the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;

@@ -383,6 +383,17 @@ def test_warming_up_tells_how_far_it_is(repository):
         assert readiness(server)["ready"]
 
 
+def test_files_that_change_while_they_are_loaded_are_loaded_again(repository):
+    settings = "max_batch_size = 8\n[warmup]\ntime_max = \"60s\"\n"
+    with serving(repository) as server:
+        version = write_identity(repository, "steady", [("FP32", [1])], batch_time="200ms", settings=settings)
+        wait_for(lambda: any(state == "warming up" for state, _ in states(server, "steady").values()))
+        (version / "note.txt").write_text("one more file")
+        told = "version: its files changed while they were loaded; it is loaded again when they have settled"
+        wait_for(lambda: states(server, "steady") == {"1": ("failed", told)})
+        wait_for(lambda: states(server, "steady") == {"1": ("ready", "")})
+
+
 class Load:
     """Asks a model from several threads for as long as it is entered, several rows at a time."""
 
@@ -421,13 +432,23 @@ class Load:
 QUICK = ["--repository-poll-interval", "1s", "--repository-settle-time", "10ms"]
 
 
-def test_a_hundred_reloads_under_load_fail_no_request(repository):
+def threads(server) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/task"))
+
+
+@pytest.mark.parametrize("placement", ["inline", "thread"])
+def test_a_hundred_reloads_under_load_fail_no_request(repository, placement):
     version = repository / "m" / "1"
+    (repository / "m" / "model.toml").write_text(f'[device]\nplacement = "{placement}"\n')
     with serving(repository, *QUICK) as server, Load(server) as load:
+        wait_for(lambda: load.answered > 100)
+        before = threads(server)
         for number in range(2, 102):
             change(version, number)
             wait_for(lambda number=number: summand(server) == number)
             assert not load.errors
+        # What was replaced has gone, with its thread; those of the runtime that may block come and go.
+        wait_for(lambda: threads(server) <= before + 2)
     assert not load.errors
     assert load.seen <= set(map(float, range(1, 102))) and len(load.seen) > 90
     assert load.answered > 1000
