@@ -15,7 +15,7 @@ import seeded_images
 import seeded_tokenizers as tokenizers
 import torch
 from seeded_weights import shake, spread
-from sentences import PROSE
+from sentences import mixed
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
@@ -100,9 +100,10 @@ def classifier(config: PreTrainedConfig, seed: str) -> PreTrainedModel:
 def ranker(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, seed: str) -> PreTrainedModel:
     """A classifier of one label. Its logits are not near 0, where a small error is a large part of them."""
     model = classifier(config, seed)
-    pairs = tokenizer(list(PROSE), list(reversed(PROSE)), padding=True, truncation=True, return_tensors="pt")
+    texts = mixed(60)
+    pairs = tokenizer(texts, texts[::-1], padding=True, truncation=True, return_tensors="pt")
     head = getattr(model.classifier, "out_proj", model.classifier)
-    spread(head, lambda: model(**pairs).logits, deviation=0.4, mean=1.5)
+    spread(head, lambda: model(**pairs).logits, deviation=0.4, mean=3.0)
     return model
 
 
