@@ -15,10 +15,10 @@ import seeded_images
 import seeded_tokenizers as tokenizers
 import torch
 from seeded_weights import shake, spread
-from sentences import mixed
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentences import mixed
 from torch import nn
 from transformers import (
     AutoModel,
