@@ -6,8 +6,8 @@ import numpy as np
 import timm
 import torch
 import torchvision
-from PIL import Image
 from pictures import detailed, smooth
+from PIL import Image
 from seeded_weights import shake, spread
 from timm.models import save_for_hf
 from torch import nn

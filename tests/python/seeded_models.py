@@ -14,10 +14,11 @@ from pathlib import Path
 import seeded_images
 import seeded_tokenizers as tokenizers
 import torch
-from seeded_weights import generator, shake
+from seeded_weights import shake, spread
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentences import mixed
 from torch import nn
 from transformers import (
     AutoModel,
@@ -94,6 +95,16 @@ def encoder(config: PreTrainedConfig, seed: str) -> PreTrainedModel:
 
 def classifier(config: PreTrainedConfig, seed: str) -> PreTrainedModel:
     return shake(AutoModelForSequenceClassification.from_config(config), seed)
+
+
+def ranker(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, seed: str) -> PreTrainedModel:
+    """A classifier of one label. Its logits are not near 0, where a small error is a large part of them."""
+    model = classifier(config, seed)
+    texts = mixed(60)
+    pairs = tokenizer(texts, texts[::-1], padding=True, truncation=True, return_tensors="pt")
+    head = getattr(model.classifier, "out_proj", model.classifier)
+    spread(head, lambda: model(**pairs).logits, deviation=0.4, mean=3.0)
+    return model
 
 
 def named(*labels: str) -> dict:
@@ -250,24 +261,24 @@ def classify_modernbert_mean(folder: Path) -> None:
 
 def rank_bert(folder: Path) -> None:
     tokenizer = tokenizers.wordpiece(lowercase=True, model_max_length=POSITIONS)
-    save_cross_encoder(folder, classifier(bert(tokenizer, num_labels=1), "rank_bert"), tokenizer)
+    save_cross_encoder(folder, ranker(bert(tokenizer, num_labels=1), tokenizer, "rank_bert"), tokenizer)
 
 
 def rank_bert_identity(folder: Path) -> None:
     tokenizer = tokenizers.wordpiece(lowercase=True, model_max_length=POSITIONS)
-    model = classifier(bert(tokenizer, num_labels=1), "rank_bert_identity")
+    model = ranker(bert(tokenizer, num_labels=1), tokenizer, "rank_bert_identity")
     save_cross_encoder(folder, model, tokenizer, nn.Identity())
 
 
 def rank_bert_plain(folder: Path) -> None:
     """Saved by transformers, which knows nothing of activations."""
     tokenizer = tokenizers.wordpiece(lowercase=False, model_max_length=POSITIONS)
-    save(folder, classifier(bert(tokenizer, num_labels=1), "rank_bert_plain"), tokenizer)
+    save(folder, ranker(bert(tokenizer, num_labels=1), tokenizer, "rank_bert_plain"), tokenizer)
 
 
 def rank_xlm_roberta(folder: Path) -> None:
     tokenizer = tokenizers.xlm_roberta(model_max_length=POSITIONS)
-    save(folder, classifier(xlm_roberta(tokenizer, num_labels=1), "rank_xlm_roberta"), tokenizer)
+    save(folder, ranker(xlm_roberta(tokenizer, num_labels=1), tokenizer, "rank_xlm_roberta"), tokenizer)
 
 
 EMBEDDINGS = (

@@ -56,9 +56,9 @@ def draw_kernels(kernels: torch.Tensor, random: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def spread(head: nn.Linear, logits: Callable[[], torch.Tensor], deviation: float) -> None:
-    """Shifts and scales a head so that over these rows each of its logits has the mean 0 and this deviation."""
+def spread(head: nn.Linear, logits: Callable[[], torch.Tensor], deviation: float, mean: float = 0.0) -> None:
+    """Scales and shifts a head so that over these rows each of its logits has this deviation and mean."""
     found = logits()
     scale = deviation / found.std(dim=0)
     head.weight.mul_(scale[:, None])
-    head.bias.copy_((head.bias - found.mean(dim=0)) * scale)
+    head.bias.copy_((head.bias - found.mean(dim=0)) * scale + mean)

@@ -7,8 +7,8 @@ import pytest
 import seeded_models
 from hostile import EXHAUSTED, INVALID, OK, Target
 from raw_grpc import INFER, Answer, Connection
-from tritonclient.utils import serialize_byte_tensor
 from triton_calls import raw_request
+from tritonclient.utils import serialize_byte_tensor
 
 MODEL, PAIRS, OFFSET = "embed_bert_mean", "rank_bert", "embed_roberta"
 MAKERS = (seeded_models.embed_bert_mean, seeded_models.rank_bert, seeded_models.embed_roberta)
@@ -60,7 +60,10 @@ NOT_TEXT = {
 
 CASES = [
     *(case(name, texts("text", [b"river", bad, b"mayor"]), named="text", row=1) for name, bad in NOT_TEXT.items()),
-    case("pair that is no UTF-8", texts("text", [b"a", b"b"]), texts("text_pair", [b"c", b"\xff"]), named="text_pair", row=1, model=PAIRS),
+    case(
+        "pair that is no UTF-8", texts("text", [b"a", b"b"]), texts("text_pair", [b"c", b"\xff"]),
+        named="text_pair", row=1, model=PAIRS,
+    ),
     case("id beyond the vocabulary", ids(GOOD, [2, 7, VOCABULARY, 3]), named="input_ids", row=1),
     case("negative id", ids(GOOD, GOOD, [2, -1, 8, 3]), named="input_ids", row=2),
     case("largest id", ids([2, INT64_MAX, 8, 3]), named="input_ids", row=0),
@@ -130,8 +133,11 @@ def test_the_good_beside_the_bad(target):
 
 
 # A word that is looked up whole, one that is cut into pieces, words without end, one that grows when it is normalised.
-LONG = {"one word": b"a" * 10 * MIB, "many words": b"river " * (10 * MIB // 6), "one cluster": "a\u0301\u0302".encode() * (2 * MIB),
-        "blanks": b" " * 10 * MIB, "ligatures": "ﷺ".encode() * (3 * MIB), "controls": b"\x01" * 10 * MIB}  # fmt: skip
+LONG = {
+    "one word": b"a" * 10 * MIB, "many words": b"river " * (10 * MIB // 6), "blanks": b" " * 10 * MIB,
+    "one cluster": "a\u0301\u0302".encode() * (2 * MIB), "ligatures": "ﷺ".encode() * (3 * MIB),
+    "controls": b"\x01" * 10 * MIB,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("model", [MODEL, OFFSET])

@@ -58,8 +58,9 @@ def of_tokens(known: TextReference, count: int) -> str:
 
 def questions(known: TextReference, rows: int = ROWS) -> list[str]:
     """Different texts of all lengths: nothing, one word, at the limit, beside it and far beyond, and odd characters."""
-    at_limit = [of_tokens(known, known.length_max + more) for more in (-1, 0, 1)]
-    return [*at_limit, "", "river", *mixed(3 * rows)[1::3]][:rows]
+    limit = known.length_max
+    long = [of_tokens(known, count) for count in (limit - 1, limit, limit + 1, 3 * limit)]
+    return [*long, "", "river", *mixed(3 * rows)[1::3]][:rows]
 
 
 def pairs_for(known: TextReference, texts: list[str]) -> list[str] | None:
