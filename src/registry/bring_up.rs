@@ -14,6 +14,7 @@ use super::fingerprint::{Fingerprint, Origin};
 use super::golden;
 use super::lifecycle::Event;
 use super::manager::{Place, Registry, close};
+use super::pinned::Pinned;
 use super::plan::Key;
 use super::warm_up::{Plan, WarmUp, warm_up};
 use crate::batch::{BatchShape, Queue, Worker};
@@ -70,10 +71,6 @@ impl Registry {
         let make = || self.pools.loading.install(|| self.load_and_warm_up(order, before, begun));
         let panicked = |_| Err(Error::new(Reason::Panic, "the model's code panicked while it was loaded"));
         let (executor, warmed, load_took) = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(panicked)?;
-        if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
-            let detail = "version: its files changed while they were loaded; it is loaded again when they have settled";
-            return Err(Error::new(Reason::Model, detail));
-        }
         held.shrink(needs.weights);
         let warm_up_took = begun.elapsed().saturating_sub(load_took);
         Ok(Made { executor, warmed, held, load_took, warm_up_took })
@@ -88,6 +85,10 @@ impl Registry {
         let mut executor = LocalExecutor::load(&order.files, &order.config)?;
         let about = executor.loaded().about.clone();
         golden::verify(&mut executor, &about, &order.files)?;
+        if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
+            let detail = "version: its files changed while they were loaded; it is loaded again when they have settled";
+            return Err(Error::new(Reason::Model, detail));
+        }
         let load_took = begun.elapsed();
         if before.is_none() {
             self.table.advance(&order.key, Event::Loaded, None);
@@ -186,10 +187,11 @@ impl Registry {
 
     /// Started from here and not from the pool that loads: a thread is as nice as the one that starts it.
     fn device(&self, order: &Order, executor: LocalExecutor, inline: bool) -> Result<Device, Error> {
+        let executor = Box::new(Pinned::new(executor, order.origin.clone(), order.identity));
         if inline {
-            return Ok(Device::Inline(Box::new(executor)));
+            return Ok(Device::Inline(executor));
         }
-        let started = Device::on_thread(order.key.0.as_str(), Box::new(executor), self.pools.computing.clone());
+        let started = Device::on_thread(order.key.0.as_str(), executor, self.pools.computing.clone());
         started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))
     }
 

@@ -10,6 +10,7 @@ mod fingerprint;
 pub mod golden;
 mod lifecycle;
 mod manager;
+mod pinned;
 mod plan;
 mod reconcile;
 mod retire;

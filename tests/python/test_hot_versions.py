@@ -384,10 +384,15 @@ def test_warming_up_tells_how_far_it_is(repository):
 
 
 def test_files_that_change_while_they_are_loaded_are_loaded_again(repository):
-    settings = "max_batch_size = 8\n[warmup]\ntime_max = \"60s\"\n"
+    """The golden question takes a second, and is asked before the files are looked at once more."""
+    written = [{"name": name, "shape": [1, 1], "datatype": "FP32", "data": [7]} for name in ("INPUT0", "OUTPUT0")]
+    golden = json.dumps({"request": {"inputs": written[:1]}, "response": {"outputs": written[1:]}})
     with serving(repository) as server:
-        version = write_identity(repository, "steady", [("FP32", [1])], batch_time="200ms", settings=settings)
-        wait_for(lambda: any(state == "warming up" for state, _ in states(server, "steady").values()))
+        version = write_identity(
+            repository, "steady", [("FP32", [1])], batch_time="1s", settings='[warmup]\ntime_max = "0s"\n'
+        )
+        (version / "golden.json").write_text(golden)
+        wait_for(lambda: states(server, "steady") == {"1": ("loading", "")})
         (version / "note.txt").write_text("one more file")
         told = "version: its files changed while they were loaded; it is loaded again when they have settled"
         wait_for(lambda: states(server, "steady") == {"1": ("failed", told)})
