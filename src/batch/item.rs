@@ -37,7 +37,7 @@ pub(super) struct Item<T> {
 pub struct Ask {
     /// Their size, at least 1.
     pub size: usize,
-    /// Their class, see [`class`]; 0 where rows are of one shape.
+    /// Their class by the length of the longest; 0 where rows are of one shape.
     pub class: u8,
     /// Priority level, 0 the most urgent.
     pub level: usize,

@@ -98,7 +98,8 @@ impl Registry {
         let progress = |done, of| self.table.note(&order.key, format!("{what}: {done} of {of} batches"));
         let used = before.map_or_else(|| self.shapes_of_another(order), |before| before.worker.shapes());
         let (rows_max, time_max) = (order.config.max_batch_size.get(), order.config.warmup.time_max);
-        let plan = Plan { used: &used, rows_max, time_max };
+        let tokens_max = order.config.batching.max_batch_tokens.get();
+        let plan = Plan { used: &used, rows_max, tokens_max, time_max };
         let warmed = warm_up(&mut executor, &about, &plan, progress)?;
         Ok((executor, warmed, load_took))
     }

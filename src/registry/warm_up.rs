@@ -15,6 +15,8 @@ use crate::types::{DataType, Error, Rows, Shape, Tensor, TensorSpec};
 const ROUNDS: usize = 3;
 /// Elements of the row in the first batch, where rows differ in length.
 const SHORT: usize = 8;
+/// After a batch that took so long, larger ones would tell nothing that its time does not, and keep the model from serving.
+const LONG_ENOUGH: Duration = Duration::from_millis(200);
 /// Batches of more elements than this are not made up.
 const ELEMENTS_MAX: usize = 1 << 26;
 
@@ -46,12 +48,14 @@ pub(super) struct Plan<'a> {
     pub(super) used: &'a [BatchShape],
     /// Rows of its largest batch.
     pub(super) rows_max: usize,
+    /// Elements of its largest batch of rows that differ in length.
+    pub(super) tokens_max: usize,
     /// How long it may take.
     pub(super) time_max: Duration,
 }
 
-/// Runs batches of the shapes that were used, then of 1, 2, 4 … `rows_max` made-up rows, until done or until the time is up.
-/// Rows that differ in length are as long as they can be in the larger batches, and short in the first. `progress` hears
+/// Runs batches of the shapes that were used, then of 1, 2, 4 … `rows_max` made-up rows, until done, or until one takes long,
+/// or the time is up. Rows that differ in length are long in the larger batches, and short in the first. `progress` hears
 /// before each how many shapes are done, and of how many.
 ///
 /// Errors: the model fails on made-up rows. What was used with another version it may refuse.
@@ -66,10 +70,13 @@ pub(super) fn warm_up(
     let sizes = sizes(plan.rows_max);
     let of = plan.used.len() + sizes.len();
     let used = plan.used.iter().map(|shape| (again(about, shape), true));
-    let made = sizes.iter().map(|rows| (made_up(about, *rows), false));
+    let made = sizes.iter().map(|rows| (made_up(about, *rows, plan.tokens_max), false));
     for (done, (part, may_fail)) in used.chain(made).enumerate() {
         progress(done, of);
         let Some(part) = part else { continue };
+        if !may_fail && warmed.batches.last().is_some_and(|(size, took)| *took > LONG_ENOUGH && *size < part.size()) {
+            break;
+        }
         match run(executor, part, &mut warmed, begun + plan.time_max) {
             Ok(true) => {}
             Ok(false) => break,
@@ -110,9 +117,10 @@ fn again(about: &About, shape: &BatchShape) -> Option<Rows> {
 }
 
 /// Made-up rows; `None` if they would be huge.
-fn made_up(about: &About, rows: usize) -> Option<Rows> {
+fn made_up(about: &About, rows: usize, tokens_max: usize) -> Option<Rows> {
     if let Some(prepare) = &about.prepare {
-        return prepare.made_up(rows, prepare.length_max().unwrap_or(1).min(SHORT * rows));
+        let length = prepare.length_max().unwrap_or(1).min(SHORT * rows).min(tokens_max / rows);
+        return prepare.made_up(rows, length.max(1));
     }
     let row = |spec: &TensorSpec| spec.row.iter().map(|dim| dim.unwrap_or(1)).collect::<Vec<_>>();
     let inputs = about.signature.inputs.iter().map(|spec| zeros(spec.dtype, &row(spec), rows));
@@ -205,7 +213,7 @@ mod tests {
             shape(DataType::Fp32, &[1, 2, 3]),
             shape(DataType::Fp32, &[3, 9]),
         ];
-        let plan = Plan { used: &used, rows_max: 2, time_max: Duration::from_mins(1) };
+        let plan = Plan { used: &used, rows_max: 2, tokens_max: 8, time_max: Duration::from_mins(1) };
         let (mut executor, mut heard) = (Noting::default(), Vec::new());
         let warmed = warm_up(&mut executor, &about(), &plan, |done, of| heard.push((done, of))).expect("it is warm");
         executor.0.dedup();
