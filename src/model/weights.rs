@@ -23,7 +23,7 @@ const NAMES_SHOWN: usize = 6;
 
 /// The tensors of one safetensors file, each taken by its name; what nobody takes is an error in the end.
 pub struct Weights {
-    file: &'static str,
+    file: String,
     /// `None` if there is no file, which is right for a model without weights.
     store: Option<BufferedSafetensors>,
     shapes: BTreeMap<String, (Dtype, Vec<usize>)>,
@@ -34,14 +34,14 @@ impl Weights {
     /// Reads `file`; if there is none, there are no tensors. Cost: the file once in memory.
     ///
     /// Errors: what the file claims is not what it holds, or it is no safetensors at all.
-    pub fn read(files: &Files, file: &'static str) -> Result<Self, LoadError> {
+    pub fn read(files: &Files, file: &str) -> Result<Self, LoadError> {
         if !files.has(file) {
-            return Ok(Self { file, store: None, shapes: BTreeMap::new(), left: RefCell::default() });
+            return Ok(Self { file: file.to_owned(), store: None, shapes: BTreeMap::new(), left: RefCell::default() });
         }
         Self::parse(files.read(file, FILE_BYTES_MAX)?, file)
     }
 
-    fn parse(bytes: Vec<u8>, file: &'static str) -> Result<Self, LoadError> {
+    fn parse(bytes: Vec<u8>, file: &str) -> Result<Self, LoadError> {
         check_header(&bytes).map_err(|reason| LoadError::new(file, reason))?;
         let mut shapes = BTreeMap::new();
         // The crate checks here that the parts of the file follow each other without hole or overlap and fill it.
@@ -51,7 +51,7 @@ impl Weights {
         }
         let left = RefCell::new(shapes.keys().cloned().collect());
         let store = BufferedSafetensors::new(bytes).map_err(|error| LoadError::new(file, one_line(&error)))?;
-        Ok(Self { file, store: Some(store), shapes, left })
+        Ok(Self { file: file.to_owned(), store: Some(store), shapes, left })
     }
 
     /// Dimensions of a tensor; `None` if there is no such tensor.
@@ -63,7 +63,7 @@ impl Weights {
     ///
     /// Errors: it is missing, has another shape than `dims`, is not of a floating-point type, or holds NaN or an infinity.
     pub fn take(&self, name: &str, dims: &[usize]) -> Result<Tensor, LoadError> {
-        let failed = |reason: String| LoadError::new(self.file, format!("tensor \"{name}\": {reason}"));
+        let failed = |reason: String| LoadError::new(&self.file, format!("tensor \"{name}\": {reason}"));
         let (Some(store), Some((dtype, got))) = (&self.store, self.shapes.get(name)) else {
             return Err(self.missing(name));
         };
@@ -87,16 +87,21 @@ impl Weights {
     /// Takes a tensor as plain numbers, in order. Errors as [`Weights::take`].
     pub fn take_values(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>, LoadError> {
         let tensor = self.take(name, dims)?;
-        values(&tensor).map_err(|error| LoadError::new(self.file, format!("tensor \"{name}\": {}", one_line(&error))))
+        values(&tensor).map_err(|error| LoadError::new(&self.file, format!("tensor \"{name}\": {}", one_line(&error))))
     }
 
     /// The error that a tensor is not there.
     pub fn missing(&self, name: &str) -> LoadError {
         if self.store.is_none() {
-            return LoadError::new(self.file, format!("no such file, but the model needs tensor \"{name}\""));
+            return LoadError::new(&self.file, format!("no such file, but the model needs tensor \"{name}\""));
         }
         let there = list(self.shapes.keys());
-        LoadError::new(self.file, format!("tensor \"{name}\" is missing; the file has {there}"))
+        LoadError::new(&self.file, format!("tensor \"{name}\" is missing; the file has {there}"))
+    }
+
+    /// Passes over tensors whose names begin with one of these: parts that a running model does not need.
+    pub fn ignore_prefixes(&self, ignored: &[&str]) {
+        self.left.borrow_mut().retain(|name| !ignored.iter().any(|start| name.starts_with(start)));
     }
 
     /// Checks that every tensor was taken, but for those whose names end in one of `ignored`.
@@ -106,7 +111,7 @@ impl Weights {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(LoadError::new(self.file, format!("no layer uses {}", list(unknown.into_iter()))))
+        Err(LoadError::new(&self.file, format!("no layer uses {}", list(unknown.into_iter()))))
     }
 }
 
