@@ -9,6 +9,8 @@ mod labels;
 mod modules;
 mod task;
 
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use candle_core::{Tensor, bail};

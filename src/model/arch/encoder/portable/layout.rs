@@ -132,14 +132,16 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
         #[test]
         fn every_token_sees_its_own_row_within_reach_and_nothing_else(
-            lengths in prop::collection::vec(prop_oneof![1_usize..9, 100_usize..700], 1..8),
+            lengths in prop::collection::vec(prop_oneof![1_usize..9, 100_usize..300], 1..7),
             reach in prop::option::of(0_usize..40),
         ) {
             let offsets = offsets(&lengths);
             let groups = groups(&offsets);
-            let row_of = |token: usize| offsets.iter().filter(|start| **start <= token).count();
+            let row_of: Vec<usize> = (0..).zip(&lengths).flat_map(|(row, length)| vec![row; *length]).collect();
             let mut answered = 0;
             for tile in tiles(&groups, reach) {
                 prop_assert_eq!(tile.queries.start, answered);
@@ -149,7 +151,7 @@ mod tests {
                 let mask = mask(&tile, &offsets, reach);
                 for (at, query) in tile.queries.clone().enumerate() {
                     let wanted = |key: &usize| {
-                        row_of(query) == row_of(*key) && reach.is_none_or(|reach| query.abs_diff(*key) <= reach)
+                        row_of[query] == row_of[*key] && reach.is_none_or(|reach| query.abs_diff(*key) <= reach)
                     };
                     let is_seen = |key: &usize| {
                         let added = mask.as_ref().map_or(0.0, |mask| mask[at * width + key - tile.keys.start]);

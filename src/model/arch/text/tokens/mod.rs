@@ -4,6 +4,8 @@ mod guard;
 mod ids;
 mod limits;
 mod pack;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod tokenizer;
 
