@@ -8,6 +8,7 @@ pub(super) mod modernbert;
 pub(super) mod network;
 pub(super) mod roberta;
 mod text;
+pub(super) mod vision;
 
 use super::{Files, LoadError};
 use crate::config::{Document, Table};

@@ -1,0 +1,79 @@
+//! Pixels in memory.
+
+/// An image: red, green and blue of 8 bits each, line by line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::model::arch::vision) struct Picture {
+    pub(in crate::model::arch::vision) width: usize,
+    pub(in crate::model::arch::vision) height: usize,
+    pub(in crate::model::arch::vision) pixels: Vec<u8>,
+}
+
+/// What has to be done to an image so that it stands upright.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Orientation {
+    /// Lines become columns.
+    transpose: bool,
+    /// Then left becomes right.
+    mirror: bool,
+    /// Then top becomes bottom.
+    flip: bool,
+}
+
+impl Orientation {
+    /// By the number of the Exif standard; others say nothing.
+    pub(super) fn from_exif(number: u32) -> Self {
+        let (transpose, mirror, flip) = match number {
+            2 => (false, true, false),
+            3 => (false, true, true),
+            4 => (false, false, true),
+            5 => (true, false, false),
+            6 => (true, true, false),
+            7 => (true, true, true),
+            8 => (true, false, true),
+            _ => (false, false, false),
+        };
+        Self { transpose, mirror, flip }
+    }
+}
+
+impl Picture {
+    /// The pixels of a line.
+    pub(super) fn line(&self, y: usize) -> &[[u8; 3]] {
+        let (pixels, _) = self.pixels.as_chunks::<3>();
+        pixels.get(y * self.width..(y + 1) * self.width).unwrap_or_default()
+    }
+
+    /// The picture turned upright.
+    pub(super) fn turned(self, orientation: Orientation) -> Self {
+        if orientation == Orientation::default() {
+            return self;
+        }
+        let Orientation { transpose, mirror, flip } = orientation;
+        let (width, height) = if transpose { (self.height, self.width) } else { (self.width, self.height) };
+        let (stored, _) = self.pixels.as_chunks::<3>();
+        let mut pixels = Vec::with_capacity(self.pixels.len());
+        for y in 0..height {
+            let y = if flip { height - 1 - y } else { y };
+            for x in 0..width {
+                let x = if mirror { width - 1 - x } else { x };
+                let at = if transpose { x * self.width + y } else { y * self.width + x };
+                pixels.extend_from_slice(stored.get(at).unwrap_or(&[0; 3]));
+            }
+        }
+        Self { width, height, pixels }
+    }
+
+    /// The part of so many pixels whose upper left corner lies at `(left, top)`; black where there is no picture.
+    pub(in crate::model::arch::vision) fn cut(&self, (left, top): (isize, isize), (width, height): (usize, usize)) -> Self {
+        let mut pixels = Vec::with_capacity(width * height * 3);
+        for y in 0..height {
+            let line = top.checked_add_unsigned(y).and_then(|y| usize::try_from(y).ok());
+            let line = line.map_or(&[][..], |y| self.line(y));
+            for x in 0..width {
+                let place = left.checked_add_unsigned(x).and_then(|x| usize::try_from(x).ok());
+                pixels.extend_from_slice(place.and_then(|x| line.get(x)).unwrap_or(&[0; 3]));
+            }
+        }
+        Self { width, height, pixels }
+    }
+}

@@ -1,0 +1,3 @@
+//! Models of images.
+
+mod image;
