@@ -92,6 +92,31 @@ impl Json {
         texts.map(Some).ok_or_else(|| self.unexpected(key, "a list of strings"))
     }
 
+    /// A list of whole numbers. Errors: it is none, or one is out of range.
+    pub(super) fn sizes(&self, key: &str, range: RangeInclusive<usize>) -> Result<Option<Vec<usize>>, LoadError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let size = |item: &Value| {
+            item.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| range.contains(size))
+        };
+        let sizes = value.as_array().and_then(|items| items.iter().map(size).collect());
+        let expected = || format!("a list of whole numbers from {} to {}", range.start(), range.end());
+        sizes.map(Some).ok_or_else(|| self.unexpected(key, &expected()))
+    }
+
+    /// A list of so many numbers. Errors: it is none, or one is out of range.
+    pub(super) fn numbers<const COUNT: usize>(
+        &self,
+        key: &str,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<[f64; COUNT]>, LoadError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |item: &Value| item.as_f64().filter(|number| range.contains(number));
+        let numbers: Option<Vec<f64>> = value.as_array().and_then(|items| items.iter().map(number).collect());
+        let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+        let expected = || format!("a list of {COUNT} numbers from {} to {}", range.start(), range.end());
+        numbers.map(Some).ok_or_else(|| self.unexpected(key, &expected()))
+    }
+
     /// An object. Errors: it is none.
     pub(super) fn object(&self, key: &str) -> Result<Option<Self>, LoadError> {
         match self.get(key) {
@@ -161,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_of_its_kind_and_in_range() {
-        let text = r#"{"a": 3, "b": "x", "c": null, "d": {"e": 0.5, "f": ["y"]}, "g": true}"#;
+        let text = r#"{"a": 3, "b": "x", "c": null, "d": {"e": 0.5, "f": ["y"]}, "g": true, "h": [1, 3]}"#;
         let json = Json::read(&files(text), "c.json").expect("an object");
         assert_eq!(json.size("a", 1..=3).expect("a size"), Some(3));
         assert_eq!(json.size("c", 1..=3).expect("left out"), None);
@@ -177,6 +202,11 @@ mod tests {
         assert_eq!(told(json.flag("b")), "c.json: `b`: expected true or false, got \"x\"");
         assert_eq!(told(json.text("d")), "c.json: `d`: expected a string, got an object");
         assert_eq!(told(json.texts("b")), "c.json: `b`: expected a list of strings, got \"x\"");
+        assert_eq!(json.sizes("h", 1..=3).expect("sizes"), Some(vec![1, 3]));
+        assert_eq!(json.numbers("h", 0.0..=3.0).expect("numbers"), Some([1.0, 3.0]));
+        let list = "c.json: `h`: expected a list of";
+        assert_eq!(told(json.sizes("h", 1..=2)), format!("{list} whole numbers from 1 to 2, got a list"));
+        assert_eq!(told(json.numbers::<3>("h", 0.0..=3.0)), format!("{list} 3 numbers from 0 to 3, got a list"));
         assert_eq!(told(json.object("g")), "c.json: `g`: expected an object, got true");
     }
 

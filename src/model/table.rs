@@ -5,6 +5,7 @@ mod tests;
 
 use candle_core::Device;
 
+use super::arch::vision::{resnet, vit};
 use super::arch::{bert, distilbert, identity, modernbert, network, roberta};
 use super::json::Json;
 use super::{Files, LoadError, Loaded, pickle};
@@ -35,6 +36,8 @@ pub enum Marker {
     File(&'static str),
     /// This `model_type` in the `config.json` of a Hugging Face folder.
     ModelType(&'static str),
+    /// One of these under `architecture` in the `config.json` of a folder that timm saved.
+    Timm(&'static [&'static str]),
 }
 
 /// Every kind of model: one line for each.
@@ -46,6 +49,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "RoBERTa", marker: Marker::ModelType("roberta"), build: roberta::build },
     Architecture { name: "XLM-RoBERTa", marker: Marker::ModelType("xlm-roberta"), build: roberta::build },
     Architecture { name: "ModernBERT", marker: Marker::ModelType("modernbert"), build: modernbert::build },
+    Architecture { name: "ViT", marker: Marker::ModelType("vit"), build: vit::build },
+    Architecture { name: "ResNet", marker: Marker::ModelType("resnet"), build: resnet::build_hub },
+    Architecture { name: "timm's ResNet", marker: Marker::Timm(resnet::TIMM), build: resnet::build_timm },
 ];
 
 /// Everything that an architecture needs to build one version.
@@ -85,14 +91,19 @@ fn find(files: &Files) -> Result<&'static Architecture, LoadError> {
 /// The architecture of a Hugging Face folder.
 fn find_on_hub(files: &Files) -> Result<&'static Architecture, LoadError> {
     let config = Json::read(files, HUB_CONFIG)?;
-    let model_type = config.text("model_type")?.unwrap_or_default();
-    let found = ARCHITECTURES.iter().find(|known| known.model_type() == Some(model_type));
-    let Some(architecture) = found else {
-        let known: Vec<&str> = ARCHITECTURES.iter().filter_map(Architecture::model_type).collect();
+    let key = if config.get("model_type").is_none() && config.get("architecture").is_some() {
+        "architecture"
+    } else {
+        "model_type"
+    };
+    let name = config.text(key)?.unwrap_or_default();
+    let names = |known: &'static Architecture| if key == "model_type" { known.model_types() } else { known.timm_names() };
+    let Some(architecture) = ARCHITECTURES.iter().find(|known| names(known).contains(&name)) else {
+        let known: Vec<&str> = ARCHITECTURES.iter().flat_map(names).copied().collect();
         let code =
             if config.get("auto_map").is_some() { "; the code that its `auto_map` names is not run" } else { "" };
         let known = known.join(", ");
-        return Err(config.error("model_type", format!("expected one of {known}, got \"{model_type}\"{code}")));
+        return Err(config.error(key, format!("expected one of {known}, got \"{name}\"{code}")));
     };
     if !files.has(HUB_WEIGHTS) && !files.has(HUB_INDEX) {
         refuse_pickles(&files.names()?)?;
@@ -102,10 +113,17 @@ fn find_on_hub(files: &Files) -> Result<&'static Architecture, LoadError> {
 }
 
 impl Architecture {
-    fn model_type(&self) -> Option<&'static str> {
+    fn model_types(&'static self) -> &'static [&'static str] {
+        match &self.marker {
+            Marker::ModelType(name) => std::slice::from_ref(name),
+            Marker::File(_) | Marker::Timm(_) => &[],
+        }
+    }
+
+    fn timm_names(&self) -> &'static [&'static str] {
         match self.marker {
-            Marker::ModelType(name) => Some(name),
-            Marker::File(_) => None,
+            Marker::Timm(names) => names,
+            Marker::File(_) | Marker::ModelType(_) => &[],
         }
     }
 }
@@ -121,7 +139,7 @@ fn unknown(files: &Files) -> LoadError {
     }
     let marker = |known: &Architecture| match known.marker {
         Marker::File(name) => Some(format!("{name} ({})", known.name)),
-        Marker::ModelType(_) => None,
+        Marker::ModelType(_) | Marker::Timm(_) => None,
     };
     let mut markers: Vec<String> = ARCHITECTURES.iter().filter_map(marker).collect();
     markers.push(format!("{HUB_CONFIG} (Hugging Face)"));

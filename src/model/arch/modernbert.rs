@@ -70,6 +70,7 @@ fn plan(config: &Json) -> Result<Plan, LoadError> {
         activation: activation_of(config, "hidden_activation")?,
         is_gated: true,
         biases: Biases {
+            qkv: flag("attention_bias", false)?,
             attention: flag("attention_bias", false)?,
             inner: flag("mlp_bias", false)?,
             norms: flag("norm_bias", false)?,

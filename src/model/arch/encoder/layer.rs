@@ -29,7 +29,8 @@ struct Layer<O: Operators> {
 }
 
 impl<O: Operators> Layers<O> {
-    pub(super) fn new(parts: &Parts<'_, O>, plan: &Plan, names: &Names) -> Result<Self, LoadError> {
+    /// Takes the weights of all layers. Errors: one is missing or of another shape than planned.
+    pub(in crate::model) fn new(parts: &Parts<'_, O>, plan: &Plan, names: &Names) -> Result<Self, LoadError> {
         let way = |shape| parts.operators.attention(shape).map_err(|error| parts.failed(names.layers, &error));
         let start = (plan.order == Order::Before && plan.starts_with_norm)
             .then(|| norm(parts, plan, &layer_name(names, 0, names.layer.attention_norm)))
@@ -45,7 +46,7 @@ impl<O: Operators> Layers<O> {
     }
 
     /// The ways in which layers attend.
-    pub(super) fn ways(&self) -> &[O::Attention] {
+    pub(in crate::model) fn ways(&self) -> &[O::Attention] {
         &self.ways
     }
 
@@ -131,7 +132,7 @@ fn join_qkv<O: Operators>(
     name: &impl Fn(&str) -> String,
 ) -> Result<O::Linear, LoadError> {
     let hidden = plan.hidden;
-    let with_bias = plan.biases.attention;
+    let with_bias = plan.biases.qkv;
     let take = |part: &str, dims: &[usize]| parts.take(&name(part), dims);
     let (weights, biases) = match qkv {
         Qkv::Joined(one) => {

@@ -42,11 +42,14 @@ pub(in crate::model) enum Order {
 /// Which parts have biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) struct Biases {
+    /// Of queries, keys and values.
+    pub(in crate::model) qkv: bool,
+    /// Of the product after attention.
     pub(in crate::model) attention: bool,
     pub(in crate::model) inner: bool,
     pub(in crate::model) norms: bool,
 }
 
 impl Biases {
-    pub(in crate::model) const ALL: Self = Self { attention: true, inner: true, norms: true };
+    pub(in crate::model) const ALL: Self = Self { qkv: true, attention: true, inner: true, norms: true };
 }

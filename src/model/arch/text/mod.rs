@@ -20,6 +20,7 @@ pub(super) use self::config::{
     refuse_unsupported, vocabulary_of,
 };
 use self::head::Head;
+pub(super) use self::labels::{LABELS_MAX, distinct, labels};
 use self::task::Task;
 use self::tokens::{Limits, Tokens};
 use super::super::json::Json;

@@ -68,10 +68,10 @@ impl Texts {
         if self.needs_pairs && pairs.is_none() {
             return Err(Error::invalid(format!("input \"{PAIR}\" is missing: this model scores pairs of texts")));
         }
-        let mut pairs = pairs.map(strings);
+        let mut pairs = pairs.map(Tensor::strings);
         let mut packing = Packing::new(limits);
         let (mut truncated, mut longest) = (Vec::new(), 0);
-        for (row, text) in strings(texts).enumerate() {
+        for (row, text) in texts.strings().enumerate() {
             let pair = pairs.as_mut().and_then(Iterator::next);
             let bytes = text.len().min(self.bytes_max) + pair.map_or(0, |pair| pair.len().min(self.bytes_max));
             // Rows are read one after the other, so that the longest is what the work takes.
@@ -132,15 +132,4 @@ fn length_max(files: &Files, config: Option<&Json>) -> Result<Option<usize>, Loa
         return Ok(None);
     }
     config.size("model_max_length", 1..=usize::MAX)
-}
-
-/// The elements of a BYTES tensor.
-fn strings(tensor: &Tensor) -> impl Iterator<Item = &[u8]> {
-    let mut rest: &[u8] = tensor.data();
-    std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (element, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        rest = after;
-        Some(element)
-    })
 }

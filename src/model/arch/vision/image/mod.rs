@@ -14,12 +14,14 @@ use std::fmt;
 
 use self::jpeg::Jpeg;
 use self::picture::Orientation;
-pub(super) use self::picture::Picture;
+pub(super) use self::picture::{Part, Picture};
 use self::png::Png;
 pub(super) use self::resize::{Filter, First, resize};
 
 /// Most pixels of an image.
 const PIXELS_MAX: usize = 1 << 26;
+/// Largest side, that of a JPEG: a longer one would make much of little while it is resized.
+const SIDE_MAX: usize = 0xffff;
 
 /// Why an image cannot be decoded. Reads as the end of a sentence that names the format.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +51,9 @@ impl fmt::Display for Damage {
 }
 
 /// An encoded image whose header was read and found to be within limits.
-pub(super) enum Encoded<'a> {
+pub(super) struct Encoded<'a>(Header<'a>);
+
+enum Header<'a> {
     Jpeg(Box<Jpeg<'a>>),
     Png(Box<Png<'a>>),
 }
@@ -57,25 +61,27 @@ pub(super) enum Encoded<'a> {
 impl<'a> Encoded<'a> {
     /// Reads the header. Errors: what is wrong, with the format's name.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let encoded = match format(bytes) {
-            Format::Jpeg => Jpeg::read(bytes).map(|jpeg| Self::Jpeg(Box::new(jpeg))),
-            Format::Png => Png::read(bytes).map(|png| Self::Png(Box::new(png))),
+        let header = match format(bytes) {
+            Format::Jpeg => Jpeg::read(bytes).map(|jpeg| Header::Jpeg(Box::new(jpeg))),
+            Format::Png => Png::read(bytes).map(|png| Header::Png(Box::new(png))),
             Format::Other(name) => return Err(format!("expected a JPEG or PNG, got {name}")),
         };
-        let encoded = encoded.map_err(|damage| format!("{}: {damage}", format(bytes).name()))?;
+        let header = header.map_err(|damage| format!("{}: {damage}", format(bytes).name()))?;
+        let encoded = Self(header);
         let (width, height) = encoded.size();
+        let is_long = width.max(height) > SIDE_MAX;
         match width.checked_mul(height) {
-            Some(1..=PIXELS_MAX) => Ok(encoded),
-            _ => Err(format!("{width} x {height} pixels; expected 1 to {PIXELS_MAX} of them in all")),
+            Some(1..=PIXELS_MAX) if !is_long => Ok(encoded),
+            _ => Err(format!("{width} x {height} pixels; expected sides of at most {SIDE_MAX} and at most {PIXELS_MAX} in all")),
         }
     }
 
     /// Most bytes that decoding takes, the picture and a turned copy of it included.
     pub(super) fn bytes(&self) -> usize {
         let (width, height) = self.size();
-        let own = match self {
-            Self::Jpeg(jpeg) => jpeg.bytes(),
-            Self::Png(png) => png.bytes(),
+        let own = match &self.0 {
+            Header::Jpeg(jpeg) => jpeg.bytes(),
+            Header::Png(png) => png.bytes(),
         };
         // The sides were multiplied at the start.
         own.saturating_add(width * height * 6)
@@ -83,18 +89,19 @@ impl<'a> Encoded<'a> {
 
     /// The picture, turned as its orientation says. Errors: what is wrong, with the format's name.
     pub(super) fn decode(self) -> Result<Picture, String> {
-        let (name, decoded) = match self {
-            Self::Jpeg(jpeg) => ("JPEG", jpeg.decode()),
-            Self::Png(png) => ("PNG", png.decode()),
+        let (name, decoded) = match self.0 {
+            Header::Jpeg(jpeg) => ("JPEG", jpeg.decode()),
+            Header::Png(png) => ("PNG", png.decode()),
         };
         let (picture, orientation) = decoded.map_err(|damage| format!("{name}: {damage}"))?;
         Ok(picture.turned(orientation))
     }
 
-    fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Jpeg(jpeg) => jpeg.size(),
-            Self::Png(png) => png.size(),
+    /// Width and height, as they are stored.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match &self.0 {
+            Header::Jpeg(jpeg) => jpeg.size(),
+            Header::Png(png) => png.size(),
         }
     }
 }

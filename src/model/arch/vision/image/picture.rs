@@ -1,5 +1,7 @@
 //! Pixels in memory.
 
+use std::ops::Range;
+
 /// An image: red, green and blue of 8 bits each, line by line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::model::arch::vision) struct Picture {
@@ -63,17 +65,43 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// The part of so many pixels whose upper left corner lies at `(left, top)`; black where there is no picture.
-    pub(in crate::model::arch::vision) fn cut(&self, (left, top): (isize, isize), (width, height): (usize, usize)) -> Self {
-        let mut pixels = Vec::with_capacity(width * height * 3);
-        for y in 0..height {
-            let line = top.checked_add_unsigned(y).and_then(|y| usize::try_from(y).ok());
-            let line = line.map_or(&[][..], |y| self.line(y));
-            for x in 0..width {
-                let place = left.checked_add_unsigned(x).and_then(|x| usize::try_from(x).ok());
-                pixels.extend_from_slice(place.and_then(|x| line.get(x)).unwrap_or(&[0; 3]));
-            }
+    /// A part of it.
+    pub(in crate::model::arch::vision) fn cut(&self, part: &Part) -> Self {
+        let mut pixels = Vec::with_capacity(part.across.len() * part.down.len() * 3);
+        for y in part.down.clone() {
+            pixels.extend(self.line(y).get(part.across.clone()).unwrap_or_default().as_flattened());
+        }
+        Self { width: part.across.len(), height: part.down.len(), pixels }
+    }
+
+    /// It on a black ground of so many pixels, its upper left corner at `(left, top)`.
+    pub(in crate::model::arch::vision) fn placed(
+        self,
+        (left, top): (usize, usize),
+        (width, height): (usize, usize),
+    ) -> Self {
+        if (self.width, self.height) == (width, height) {
+            return self;
+        }
+        let mut pixels = vec![0; width * height * 3];
+        for (y, line) in pixels.chunks_exact_mut((width * 3).max(1)).skip(top).take(self.height).enumerate() {
+            let places = line.iter_mut().skip(left * 3);
+            places.zip(self.line(y).as_flattened()).for_each(|(place, value)| *place = *value);
         }
         Self { width, height, pixels }
+    }
+}
+
+/// A part of a picture: its columns and lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::model::arch::vision) struct Part {
+    pub(in crate::model::arch::vision) across: Range<usize>,
+    pub(in crate::model::arch::vision) down: Range<usize>,
+}
+
+impl Part {
+    /// All of a picture of this width and height.
+    pub(in crate::model::arch::vision) fn whole((width, height): (usize, usize)) -> Self {
+        Self { across: 0..width, down: 0..height }
     }
 }

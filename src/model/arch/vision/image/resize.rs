@@ -3,7 +3,9 @@
 //! A pixel is the sum of those around its place, weighted by a filter that grows with the scale where an image becomes
 //! smaller ("antialias"). Weights have 22 bits of fraction, `PRECISION_BITS` of Pillow's `Resample.c`.
 
-use super::Picture;
+use std::ops::Range;
+
+use super::{Part, Picture};
 
 const FRACTION: u32 = 22;
 
@@ -11,9 +13,7 @@ const FRACTION: u32 = 22;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model::arch::vision) enum Filter {
     Nearest,
-    Box,
     Bilinear,
-    Hamming,
     Bicubic,
     Lanczos,
 }
@@ -27,35 +27,42 @@ pub(in crate::model::arch::vision) enum First {
     Cheaper,
 }
 
-/// The picture with other sides, which are at least 1.
-pub(in crate::model::arch::vision) fn resize(picture: &Picture, (width, height): (usize, usize), filter: Filter, first: First) -> Picture {
+/// A part of the picture as it would be with other sides, which are at least 1. Only that part is computed.
+pub(in crate::model::arch::vision) fn resize(
+    picture: &Picture,
+    (width, height): (usize, usize),
+    part: &Part,
+    filter: Filter,
+    first: First,
+) -> Picture {
     if filter == Filter::Nearest {
-        return nearest(picture, (width, height));
+        return nearest(picture, (width, height), part);
     }
-    let across = (width != picture.width).then(|| Weights::new(filter, picture.width, width));
-    let down = (height != picture.height).then(|| Weights::new(filter, picture.height, height));
-    match (across, down) {
-        (None, None) => picture.clone(),
-        (Some(across), None) => across.across(picture),
-        (None, Some(down)) => down.down(picture),
-        (Some(across), Some(down)) if first == First::Cheaper && down.goes_first(&across, picture) => {
-            across.across(&down.down(picture))
-        }
-        (Some(across), Some(down)) => down.down(&across.across(picture)),
+    let across = Weights::new(filter, (picture.width, width), part.across.clone());
+    let down = Weights::new(filter, (picture.height, height), part.down.clone());
+    if first == First::Cheaper && is_down_cheaper((picture.width, picture.height), (width, height)) {
+        return across.across(&down.down(picture, 0), &(0..part.down.len()));
     }
+    let lines = down.needed();
+    let narrowed = across.across(picture, &lines);
+    down.down(&narrowed, lines.start)
 }
 
-fn nearest(picture: &Picture, (width, height): (usize, usize)) -> Picture {
-    // The middle of each new pixel, in half pixels of the picture.
-    let place = |at: usize, new: usize, old: usize| ((2 * at + 1) * old / (2 * new)).min(old.saturating_sub(1));
-    let mut pixels = Vec::with_capacity(width * height * 3);
-    for y in 0..height {
-        let line = picture.line(place(y, height, picture.height));
-        for x in 0..width {
-            pixels.extend_from_slice(line.get(place(x, width, picture.width)).unwrap_or(&[0; 3]));
+/// Which pass Pillow 13 does first, found by comparing both orders with it.
+fn is_down_cheaper(old: (usize, usize), new: (usize, usize)) -> bool {
+    new.1 < old.1 && (new.0 > old.0 || old.1 > 2 * old.0)
+}
+
+/// As torchvision does it: the pixel at the beginning of each new one.
+fn nearest(picture: &Picture, (width, height): (usize, usize), part: &Part) -> Picture {
+    let mut pixels = Vec::with_capacity(part.across.len() * part.down.len() * 3);
+    for y in part.down.clone() {
+        let line = picture.line(y * picture.height / height.max(1));
+        for x in part.across.clone() {
+            pixels.extend_from_slice(line.get(x * picture.width / width.max(1)).unwrap_or(&[0; 3]));
         }
     }
-    Picture { width, height, pixels }
+    Picture { width: part.across.len(), height: part.down.len(), pixels }
 }
 
 /// For each new pixel: the first old one that counts, and the weights from it on.
@@ -73,13 +80,13 @@ impl Weights {
         clippy::cast_sign_loss,
         reason = "sides are far below what f64 counts exactly, and weights within 2"
     )]
-    fn new(filter: Filter, old: usize, new: usize) -> Self {
+    fn new(filter: Filter, (old, new): (usize, usize), part: Range<usize>) -> Self {
         let scale = old as f64 / new as f64;
         let stretch = scale.max(1.0);
         let support = filter.support() * stretch;
         let each = (support.ceil() as usize * 2 + 1).min(old);
-        let (mut firsts, mut weights) = (Vec::with_capacity(new), Vec::with_capacity(new * each));
-        for at in 0..new {
+        let (mut firsts, mut weights) = (Vec::with_capacity(part.len()), Vec::with_capacity(part.len() * each));
+        for at in part {
             let center = (at as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(old);
@@ -99,10 +106,18 @@ impl Weights {
         self.firsts.iter().copied().zip(self.weights.chunks_exact(self.each.max(1)))
     }
 
-    fn across(&self, picture: &Picture) -> Picture {
+    /// The old pixels that count, of all that lie in this direction.
+    fn needed(&self) -> Range<usize> {
+        let first = self.firsts.first().copied().unwrap_or(0);
+        first..self.firsts.last().map_or(first, |last| last + self.each)
+    }
+
+    /// Lines of the picture, with other columns. There may be fewer lines than asked for.
+    fn across(&self, picture: &Picture, lines: &Range<usize>) -> Picture {
         let width = self.firsts.len();
-        let mut pixels = Vec::with_capacity(width * picture.height * 3);
-        for y in 0..picture.height {
+        let end = lines.end.min(picture.height);
+        let mut pixels = Vec::with_capacity(width * end.saturating_sub(lines.start) * 3);
+        for y in lines.start..end {
             let line = picture.line(y);
             for (first, weights) in self.rows() {
                 let mut sums = [1 << (FRACTION - 1); 3];
@@ -114,17 +129,18 @@ impl Weights {
                 pixels.extend(sums.map(clip));
             }
         }
-        Picture { width, height: picture.height, pixels }
+        Picture { width, height: end.saturating_sub(lines.start), pixels }
     }
 
-    fn down(&self, picture: &Picture) -> Picture {
+    /// The picture with other lines. Its own begin at line `start` of all.
+    fn down(&self, picture: &Picture, start: usize) -> Picture {
         let height = self.firsts.len();
         let stride = picture.width * 3;
         let mut pixels = Vec::with_capacity(stride * height);
         let mut sums = vec![0; stride];
         for (first, weights) in self.rows() {
             sums.fill(1 << (FRACTION - 1));
-            let lines = picture.pixels.chunks_exact(stride.max(1)).skip(first);
+            let lines = picture.pixels.chunks_exact(stride.max(1)).skip(first.saturating_sub(start));
             for (line, weight) in lines.zip(weights) {
                 for (sum, value) in sums.iter_mut().zip(line) {
                     *sum += i32::from(*value) * weight;
@@ -133,14 +149,6 @@ impl Weights {
             pixels.extend(sums.iter().map(|sum| clip(*sum)));
         }
         Picture { width: picture.width, height, pixels }
-    }
-
-    /// Is it cheaper to do these lines before those columns?
-    fn goes_first(&self, across: &Self, picture: &Picture) -> bool {
-        let (width, height) = (across.firsts.len(), self.firsts.len());
-        let lines_first = picture.width * height * self.each + width * height * across.each;
-        let columns_first = width * picture.height * across.each + width * height * self.each;
-        lines_first < columns_first
     }
 }
 
@@ -152,8 +160,8 @@ impl Filter {
     /// How far it reaches.
     fn support(self) -> f64 {
         match self {
-            Self::Nearest | Self::Box => 0.5,
-            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Nearest => 0.5,
+            Self::Bilinear => 1.0,
             Self::Bicubic => 2.0,
             Self::Lanczos => 3.0,
         }
@@ -161,24 +169,12 @@ impl Filter {
 
     fn weight(self, x: f64) -> f64 {
         match self {
-            Self::Nearest | Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+            Self::Nearest => 1.0,
             Self::Bilinear => (1.0 - x.abs()).max(0.0),
-            Self::Hamming => hamming(x),
             Self::Bicubic => bicubic(x.abs()),
             Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
             Self::Lanczos => 0.0,
         }
-    }
-}
-
-fn hamming(x: f64) -> f64 {
-    let x = x.abs() * std::f64::consts::PI;
-    if x == 0.0 {
-        1.0
-    } else if x >= std::f64::consts::PI {
-        0.0
-    } else {
-        x.sin() / x * (0.54 + 0.46 * x.cos())
     }
 }
 
