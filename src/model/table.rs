@@ -97,7 +97,8 @@ fn find_on_hub(files: &Files) -> Result<&'static Architecture, LoadError> {
         "model_type"
     };
     let name = config.text(key)?.unwrap_or_default();
-    let names = |known: &'static Architecture| if key == "model_type" { known.model_types() } else { known.timm_names() };
+    let names =
+        |known: &'static Architecture| if key == "model_type" { known.model_types() } else { known.timm_names() };
     let Some(architecture) = ARCHITECTURES.iter().find(|known| names(known).contains(&name)) else {
         let known: Vec<&str> = ARCHITECTURES.iter().flat_map(names).copied().collect();
         let code =

@@ -69,8 +69,8 @@ fn plan(config: &Json) -> Result<Plan, LoadError> {
         starts_with_norm: false,
         activation: activation_of(config, "hidden_activation")?,
         is_gated: true,
+        has_qkv_bias: flag("attention_bias", false)?,
         biases: Biases {
-            qkv: flag("attention_bias", false)?,
             attention: flag("attention_bias", false)?,
             inner: flag("mlp_bias", false)?,
             norms: flag("norm_bias", false)?,

@@ -132,7 +132,7 @@ fn join_qkv<O: Operators>(
     name: &impl Fn(&str) -> String,
 ) -> Result<O::Linear, LoadError> {
     let hidden = plan.hidden;
-    let with_bias = plan.biases.qkv;
+    let with_bias = plan.has_qkv_bias;
     let take = |part: &str, dims: &[usize]| parts.take(&name(part), dims);
     let (weights, biases) = match qkv {
         Qkv::Joined(one) => {

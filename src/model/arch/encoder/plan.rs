@@ -26,6 +26,8 @@ pub(in crate::model) struct Plan {
     /// Is the activated half multiplied with another (`GeGLU`)?
     pub(in crate::model) is_gated: bool,
     pub(in crate::model) biases: Biases,
+    /// Have queries, keys and values biases?
+    pub(in crate::model) has_qkv_bias: bool,
     /// Epsilon of layer norms.
     pub(in crate::model) eps: f64,
 }
@@ -42,14 +44,12 @@ pub(in crate::model) enum Order {
 /// Which parts have biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) struct Biases {
-    /// Of queries, keys and values.
-    pub(in crate::model) qkv: bool,
-    /// Of the product after attention.
+    /// The product after attention.
     pub(in crate::model) attention: bool,
     pub(in crate::model) inner: bool,
     pub(in crate::model) norms: bool,
 }
 
 impl Biases {
-    pub(in crate::model) const ALL: Self = Self { qkv: true, attention: true, inner: true, norms: true };
+    pub(in crate::model) const ALL: Self = Self { attention: true, inner: true, norms: true };
 }

@@ -81,7 +81,6 @@ impl Program {
         }
         Ok(values)
     }
-
 }
 
 /// Runs one operation after the other.
@@ -169,7 +168,9 @@ impl Rows<'_> {
     fn view(&self) -> Rows<'_> {
         match self {
             Self::Input { storage, start, end } => Rows::Input { storage, start: *start, end: *end },
-            Self::Own(storage) => Rows::Input { storage, start: 0, end: storage.as_slice::<f32>().map_or(0, <[f32]>::len) },
+            Self::Own(storage) => {
+                Rows::Input { storage, start: 0, end: storage.as_slice::<f32>().map_or(0, <[f32]>::len) }
+            }
         }
     }
 

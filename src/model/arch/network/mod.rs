@@ -17,8 +17,8 @@ mod tests;
 use candle_core::Device;
 
 use self::declared::Declared;
-pub(super) use self::plan::narrow;
 use self::layer::{Activation, Kind};
+pub(super) use self::plan::narrow;
 use self::step::Step;
 use super::super::weights::one_line;
 use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};

@@ -62,6 +62,7 @@ pub(in crate::model::arch) fn plan_of(config: &Json, keys: &Keys, types: Option<
         activation: activation_of(config, keys.activation)?,
         is_gated: false,
         biases: Biases::ALL,
+        has_qkv_bias: true,
         eps: config.number("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
     })
 }

@@ -30,14 +30,14 @@ pub(in crate::model::arch) fn labels(config: &Json, count: usize) -> Result<Vec<
 }
 
 /// Names that can be told apart and shown: what is not printable is escaped, the rest of a long name cut, and a name that stands
-/// for an earlier class too has its number after it. ImageNet has two cranes.
+/// for an earlier class too has its number after it. `ImageNet` has two cranes.
 pub(in crate::model::arch) fn distinct(names: Vec<String>) -> Vec<String> {
     let mut seen = HashSet::with_capacity(names.len());
     let mut distinct = Vec::with_capacity(names.len());
     for (class, name) in names.into_iter().enumerate() {
         let mut name = printable(&name, LABEL_CHARS_MAX);
         if name.is_empty() || seen.contains(&name) {
-            name = format!("{name} ({class})").trim_start().to_owned();
+            name = if name.is_empty() { format!("({class})") } else { format!("{name} ({class})") };
         }
         seen.insert(name.clone());
         distinct.push(name);

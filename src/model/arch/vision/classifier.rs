@@ -38,8 +38,7 @@ pub(super) fn classifier(source: &Source<'_>, parts: Parts) -> Result<Loaded, Lo
     };
     let signature =
         Signature { inputs: images.inputs().to_vec(), outputs: vec![output("logits"), output("probabilities")] };
-    let declared =
-        Declared { file: HUB_CONFIG, output: 0, kind: ScoreKind::Logits, labels: parts.labels, range: None };
+    let declared = Declared { file: HUB_CONFIG, output: 0, kind: ScoreKind::Logits, labels: parts.labels, range: None };
     let scoring = Scoring::resolve(&signature, Some(&declared), &source.config.confidence)?;
     let prepare: Arc<dyn Prepare> = Arc::new(images);
     let about = About { signature, prepare: Some(prepare), scoring, platform: parts.platform };

@@ -71,7 +71,7 @@ impl Images {
             let work = encoded.bytes().saturating_add(recipe.bytes(encoded.size()));
             room(work.saturating_sub(largest))?;
             largest = largest.max(work);
-            recipe.apply(&encoded.decode().map_err(wrong)?, &mut values);
+            recipe.apply(encoded.decode().map_err(wrong)?, &mut values);
         }
         Tensor::from_f32(self.shape(rows), &values).map_err(Error::invalid)
     }

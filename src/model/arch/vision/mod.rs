@@ -7,8 +7,6 @@ mod classifier;
 mod image;
 mod images;
 mod processor;
-#[cfg(test)]
-mod tmp_parity;
 pub(crate) mod resnet;
 pub(crate) mod vit;
 

@@ -7,11 +7,11 @@ use super::super::encoder::{
     AttentionShape, Biases, LayerNames, Layers, Names, Operators, Order, Parts, Plan, Pooling, Portable, Qkv, Then,
 };
 use super::super::text::{
-    HIDDEN_MAX, INNER_MAX, LAYERS_MAX, LABELS_MAX, activation_of, head_width, labels, refuse_unsupported,
+    HIDDEN_MAX, INNER_MAX, LABELS_MAX, LAYERS_MAX, activation_of, head_width, labels, refuse_unsupported,
 };
 use super::SIDE_MAX;
 use super::classifier::{self, check_task, classifier};
-use super::processor::{Kind, hub};
+use super::processor::{Kind, Recipe, hub};
 use crate::model::json::Json;
 use crate::model::table::{HUB_CONFIG, HUB_WEIGHTS};
 use crate::model::{CandleModel, LoadError, Loaded, Source, Weights};
@@ -56,11 +56,12 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     let grid = grid(&config)?;
     let sides = [grid.down * grid.patch, grid.across * grid.patch];
     let recipe = hub(source.files, Kind::VIT)?;
-    if let Some((width, height)) = recipe.as_ref().and_then(super::processor::Recipe::size)
+    if let Some((width, height)) = recipe.as_ref().and_then(Recipe::size)
         && [height, width] != sides
     {
-        let reason = format!("expected {} x {}, which preprocessor_config.json makes, got", height, width);
-        return Err(config.error("image_size", format!("{reason} {} x {}", sides[0], sides[1])));
+        let [own_height, own_width] = sides;
+        let reason = format!("expected {height} x {width}, as preprocessor_config.json makes images, got");
+        return Err(config.error("image_size", format!("{reason} {own_height} x {own_width}")));
     }
     let weights = Weights::read(source.files, HUB_WEIGHTS)?;
     let operators = Portable::new(source.device);
@@ -89,7 +90,8 @@ fn plan(config: &Json) -> Result<Plan, LoadError> {
         starts_with_norm: true,
         activation: activation_of(config, "hidden_act")?,
         is_gated: false,
-        biases: Biases { qkv: config.flag("qkv_bias")?.unwrap_or(true), ..Biases::ALL },
+        biases: Biases::ALL,
+        has_qkv_bias: config.flag("qkv_bias")?.unwrap_or(true),
         eps: config.number("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
     })
 }

@@ -1,10 +1,10 @@
 //! Lowers steps to operations on plain memory, and decides where an image has its channels last.
 
-use super::{Branches, Op};
 use super::convolve::{Convolution, Kernels};
 use super::pool::{Global, Image, Move, Pool};
 use super::product::Product;
 use super::rows::{Affine, Norm, Turn};
+use super::{Branches, Op};
 use crate::model::arch::network::layer::Activation;
 use crate::model::arch::network::step::{self, Axis, Step, Work};
 

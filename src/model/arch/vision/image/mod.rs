@@ -7,8 +7,6 @@ mod jpeg;
 mod picture;
 mod png;
 mod resize;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 
@@ -72,7 +70,9 @@ impl<'a> Encoded<'a> {
         let is_long = width.max(height) > SIDE_MAX;
         match width.checked_mul(height) {
             Some(1..=PIXELS_MAX) if !is_long => Ok(encoded),
-            _ => Err(format!("{width} x {height} pixels; expected sides of at most {SIDE_MAX} and at most {PIXELS_MAX} in all")),
+            _ => Err(format!(
+                "{width} x {height} pixels; expected sides of at most {SIDE_MAX} and at most {PIXELS_MAX} in all"
+            )),
         }
     }
 

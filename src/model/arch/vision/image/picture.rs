@@ -8,6 +8,8 @@ pub(in crate::model::arch::vision) struct Picture {
     pub(in crate::model::arch::vision) width: usize,
     pub(in crate::model::arch::vision) height: usize,
     pub(in crate::model::arch::vision) pixels: Vec<u8>,
+    /// A colour that stands for what is seen through.
+    pub(in crate::model::arch::vision) transparent: Option<[u8; 3]>,
 }
 
 /// What has to be done to an image so that it stands upright.
@@ -62,7 +64,19 @@ impl Picture {
                 pixels.extend_from_slice(stored.get(at).unwrap_or(&[0; 3]));
             }
         }
-        Self { width, height, pixels }
+        Self { width, height, pixels, transparent: self.transparent }
+    }
+
+    /// White in place of the colour that is seen through.
+    #[must_use]
+    pub(in crate::model::arch::vision) fn on_white(mut self) -> Self {
+        let Some(transparent) = self.transparent.take() else { return self };
+        for pixel in self.pixels.as_chunks_mut::<3>().0 {
+            if *pixel == transparent {
+                *pixel = [u8::MAX; 3];
+            }
+        }
+        self
     }
 
     /// A part of it.
@@ -71,7 +85,7 @@ impl Picture {
         for y in part.down.clone() {
             pixels.extend(self.line(y).get(part.across.clone()).unwrap_or_default().as_flattened());
         }
-        Self { width: part.across.len(), height: part.down.len(), pixels }
+        Self { width: part.across.len(), height: part.down.len(), pixels, transparent: self.transparent }
     }
 
     /// It on a black ground of so many pixels, its upper left corner at `(left, top)`.
@@ -88,7 +102,7 @@ impl Picture {
             let places = line.iter_mut().skip(left * 3);
             places.zip(self.line(y).as_flattened()).for_each(|(place, value)| *place = *value);
         }
-        Self { width, height, pixels }
+        Self { width, height, pixels, transparent: self.transparent }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
+use png::{BitDepth, ColorType, Decoder, DecodingError, Info, Limits, Reader, Transformations};
 
 use super::{Damage, Orientation, Picture, exif};
 
@@ -69,7 +69,24 @@ impl<'a> Png<'a> {
                 (colour, depth) => extend(&mut pixels, line, colour, depth),
             }
         }
-        Ok((Picture { width, height, pixels }, orientation))
+        let transparent = transparent(info);
+        Ok((Picture { width, height, pixels, transparent }, orientation))
+    }
+}
+
+/// The one colour that is seen through, where Pillow finds one: another transparency is lost when it converts to RGB.
+fn transparent(info: &Info<'_>) -> Option<[u8; 3]> {
+    let told: &[u8] = info.trns.as_deref()?;
+    match (info.color_type, info.bit_depth, told) {
+        (ColorType::Rgb, BitDepth::Eight, [_, red, _, green, _, blue]) => Some([*red, *green, *blue]),
+        (ColorType::Grayscale, BitDepth::Eight, [_, gray]) => Some([*gray; 3]),
+        (ColorType::Indexed, ..) => {
+            let index = told.iter().position(|alpha| *alpha == 0)?;
+            let others_are_opaque = told.iter().enumerate().all(|(at, alpha)| at == index || *alpha == u8::MAX);
+            let colours = info.palette.as_deref().filter(|_| others_are_opaque)?;
+            colours.as_chunks::<3>().0.get(index).copied()
+        }
+        _ => None,
     }
 }
 

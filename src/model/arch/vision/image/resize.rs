@@ -38,8 +38,8 @@ pub(in crate::model::arch::vision) fn resize(
     if filter == Filter::Nearest {
         return nearest(picture, (width, height), part);
     }
-    let across = Weights::new(filter, (picture.width, width), part.across.clone());
-    let down = Weights::new(filter, (picture.height, height), part.down.clone());
+    let across = Pass::new(filter, (picture.width, width), part.across.clone());
+    let down = Pass::new(filter, (picture.height, height), part.down.clone());
     if first == First::Cheaper && is_down_cheaper((picture.width, picture.height), (width, height)) {
         return across.across(&down.down(picture, 0), &(0..part.down.len()));
     }
@@ -62,18 +62,18 @@ fn nearest(picture: &Picture, (width, height): (usize, usize), part: &Part) -> P
             pixels.extend_from_slice(line.get(x * picture.width / width.max(1)).unwrap_or(&[0; 3]));
         }
     }
-    Picture { width: part.across.len(), height: part.down.len(), pixels }
+    Picture { width: part.across.len(), height: part.down.len(), pixels, transparent: None }
 }
 
-/// For each new pixel: the first old one that counts, and the weights from it on.
-struct Weights {
+/// A pass in one direction. For each new pixel: the first old one that counts, and the weights from it on.
+struct Pass {
     firsts: Vec<usize>,
     weights: Vec<i32>,
     /// Weights for each new pixel; the last may be zero.
     each: usize,
 }
 
-impl Weights {
+impl Pass {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -90,9 +90,8 @@ impl Weights {
             let center = (at as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(old);
-            let exact: Vec<f64> = (first..end)
-                .map(|old| filter.weight((old as f64 - center + 0.5) / stretch))
-                .collect();
+            let exact: Vec<f64> =
+                (first..end).map(|old| filter.weight((old as f64 - center + 0.5) / stretch)).collect();
             let sum: f64 = exact.iter().sum();
             let whole = f64::from(1 << FRACTION);
             let rounded = exact.iter().map(|weight| (weight / sum * whole).round() as i32);
@@ -129,7 +128,7 @@ impl Weights {
                 pixels.extend(sums.map(clip));
             }
         }
-        Picture { width, height: end.saturating_sub(lines.start), pixels }
+        Picture { width, height: end.saturating_sub(lines.start), pixels, transparent: None }
     }
 
     /// The picture with other lines. Its own begin at line `start` of all.
@@ -148,7 +147,7 @@ impl Weights {
             }
             pixels.extend(sums.iter().map(|sum| clip(*sum)));
         }
-        Picture { width: picture.width, height, pixels }
+        Picture { width: picture.width, height, pixels, transparent: None }
     }
 }
 

@@ -31,6 +31,8 @@ pub(in crate::model::arch::vision) struct Kind {
     /// Side of the square that it cuts out.
     crop: Option<usize>,
     colours: ([f64; 3], [f64; 3]),
+    /// Does it convert to RGB on white?
+    converts: bool,
     /// Does it enlarge by `crop_pct` and cut?
     is_convnext: bool,
 }
@@ -49,6 +51,7 @@ impl Kind {
         filter: 2,
         crop: None,
         colours: (HALF, HALF),
+        converts: false,
         is_convnext: false,
     };
     pub(in crate::model::arch::vision) const CONVNEXT: Self = Self {
@@ -57,12 +60,20 @@ impl Kind {
         filter: 3,
         crop: None,
         colours: (HALF, HALF),
+        converts: false,
         is_convnext: true,
     };
     const DEIT: Self =
-        Self { name: "DeiT", size: Size::Square(256), filter: 3, crop: Some(224), colours: (HALF, HALF), is_convnext: false };
-    const BIT: Self =
-        Self { name: "Bit", size: Size::Shorter(224), filter: 3, crop: Some(224), colours: CLIP, is_convnext: false };
+        Self { name: "DeiT", size: Size::Square(256), filter: 3, crop: Some(224), colours: (HALF, HALF), ..Self::VIT };
+    const BIT: Self = Self {
+        name: "Bit",
+        size: Size::Shorter(224),
+        filter: 3,
+        crop: Some(224),
+        colours: CLIP,
+        converts: true,
+        ..Self::VIT
+    };
     const CLIP: Self = Self { name: "CLIP", ..Self::BIT };
     const ALL: [Self; 5] = [Self::VIT, Self::CONVNEXT, Self::DEIT, Self::BIT, Self::CLIP];
 }
@@ -80,11 +91,14 @@ pub(in crate::model::arch::vision) fn hub(files: &Files, usual: Kind) -> Result<
     let kind = kind(&config, usual)?;
     let (resize, cut) = resize(&config, &kind)?;
     let crop = match crop(&config, &kind)? {
-        Some(_) if cut.is_some() => return Err(config.error("do_center_crop", "the image is cut already, by `crop_pct`")),
+        Some(_) if cut.is_some() => {
+            return Err(config.error("do_center_crop", "the image is cut already, by `crop_pct`"));
+        }
         crop => crop.or(cut),
     };
     let (center, spread) = colours(&config, &kind)?;
-    let recipe = Recipe { resize, crop, center, spread };
+    let on_white = config.flag("do_convert_rgb")?.unwrap_or(kind.converts);
+    let recipe = Recipe { on_white, resize, crop, center, spread };
     if recipe.size().is_none() {
         return Err(config.error("size", "images would have different sizes; a model here takes one"));
     }
@@ -92,7 +106,8 @@ pub(in crate::model::arch::vision) fn hub(files: &Files, usual: Kind) -> Result<
 }
 
 fn kind(config: &Json, usual: Kind) -> Result<Kind, LoadError> {
-    let key = if config.get("image_processor_type").is_some() { "image_processor_type" } else { "feature_extractor_type" };
+    let key =
+        if config.get("image_processor_type").is_some() { "image_processor_type" } else { "feature_extractor_type" };
     let Some(name) = config.text(key)? else { return Ok(usual) };
     let bare = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
     let bare = bare.iter().find_map(|end| name.strip_suffix(end));
@@ -143,7 +158,7 @@ fn sides(config: &Json, kind: &Kind) -> Result<Sides, LoadError> {
     let other = size.entries().any(|(key, value)| is_other(key) && !value.is_null());
     match (width, height, size.size("shortest_edge", SIDES)?) {
         (Some(width), Some(height), None) if !other => Ok(Sides::Both(width, height)),
-        (None, None, Some(side)) if !other => Ok(Sides::Shorter(side)),
+        (None, None, Some(shorter)) if !other => Ok(Sides::Shorter(shorter)),
         _ => Err(config.error("size", "expected `height` and `width`, or `shortest_edge` alone")),
     }
 }

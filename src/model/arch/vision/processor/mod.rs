@@ -10,6 +10,8 @@ use super::image::{Filter, First, Part, Picture, resize};
 /// Steps of preprocessing, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Recipe {
+    /// Is a colour that is seen through made white?
+    pub(super) on_white: bool,
     pub(super) resize: Option<Resize>,
     /// What is cut out of the middle.
     pub(super) crop: Option<Crop>,
@@ -71,15 +73,16 @@ impl Recipe {
         3_usize.saturating_mul((new_width.saturating_mul(height)).max(width.saturating_mul(new_height)))
     }
 
-    /// Appends the numbers `[3, height, width]` of a picture. Errors: it becomes too large on the way.
-    pub(super) fn apply(&self, picture: &Picture, numbers: &mut Vec<f32>) {
-        let whole = self.resize.map_or((picture.width, picture.height), |resize| resize.to.of(picture));
+    /// Appends the numbers `[3, height, width]` of a picture.
+    pub(super) fn apply(&self, picture: Picture, numbers: &mut Vec<f32>) {
+        let picture = if self.on_white { picture.on_white() } else { picture };
+        let whole = self.resize.map_or((picture.width, picture.height), |resize| resize.to.of(&picture));
         let (part, left, top) = match self.crop {
             None => (Part::whole(whole), 0, 0),
             Some(crop) => crop.of(whole),
         };
         let resized = match self.resize {
-            Some(Resize { filter, first, .. }) => resize(picture, whole, &part, filter, first),
+            Some(Resize { filter, first, .. }) => resize(&picture, whole, &part, filter, first),
             None => picture.cut(&part),
         };
         let (width, height) = self.size().unwrap_or(whole);

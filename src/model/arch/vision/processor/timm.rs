@@ -34,6 +34,7 @@ pub(in crate::model::arch::vision) fn timm(config: &Json) -> Result<Option<Recip
     let mean = config.numbers("mean", -1e3..=1e3)?.unwrap_or(MEAN);
     let std = config.numbers("std", 1e-6..=1e6)?.unwrap_or(STD);
     Ok(Some(Recipe {
+        on_white: false,
         resize: Some(Resize { to, filter, first: First::Cheaper }),
         crop: Some(Crop { width, height, half: Half::Even }),
         center: by_colour(mean, 255.0),

@@ -1,8 +1,8 @@
 //! The steps of a residual network, from what is known of it and its weights. Every shape is checked.
 
 use crate::model::arch::network::layer::{Activation, Conv, Pooling, Window};
-use crate::model::arch::network::step::{Affine, Axis, Convolve, Linear, Residual, Step, Work};
 use crate::model::arch::network::narrow;
+use crate::model::arch::network::step::{Affine, Axis, Convolve, Linear, Residual, Step, Work};
 use crate::model::arch::text::LABELS_MAX;
 use crate::model::table::HUB_WEIGHTS;
 use crate::model::{LoadError, Weights};
@@ -154,7 +154,8 @@ impl Chain<'_> {
         let outputs = first_dim(self.weights, name, LABELS_MAX)?;
         let stored = self.weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
         let turned = || stored.t()?.flatten_all()?.to_vec1::<f32>();
-        let weight = turned().map_err(|error| LoadError::new(HUB_WEIGHTS, format!("cannot turn \"{name}\": {error}")))?;
+        let weight =
+            turned().map_err(|error| LoadError::new(HUB_WEIGHTS, format!("cannot turn \"{name}\": {error}")))?;
         let bias = Some(self.weights.take_values(&format!("{name}.bias"), &[outputs])?);
         self.push(vec![outputs], Work::Linear(Linear { inputs, outputs, weight, bias }));
         Ok(outputs)
@@ -175,7 +176,10 @@ impl Chain<'_> {
         };
         row.filter(fits).ok_or_else(|| {
             let row = &self.row;
-            LoadError::new(HUB_WEIGHTS, format!("\"{name}\" makes nothing of {row:?}, or more than {ELEMENTS_MAX} numbers"))
+            LoadError::new(
+                HUB_WEIGHTS,
+                format!("\"{name}\" makes nothing of {row:?}, or more than {ELEMENTS_MAX} numbers"),
+            )
         })
     }
 }

@@ -9,14 +9,25 @@ use crate::model::table::{HUB_CONFIG, HUB_WEIGHTS};
 use crate::model::{LoadError, Loaded, Source, Weights};
 
 /// Those whose parts are what torchvision's are.
-pub(crate) const ARCHITECTURES: &[&str] = &[
-    "resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2",
-];
+pub(crate) const ARCHITECTURES: &[&str] =
+    &["resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"];
 /// What may stand in `model_args`: sizes, which the tensors tell as well, and what only training needs.
 const ARGUMENTS: [&str; 10] = [
-    "num_classes", "channels", "layers", "in_chans", "global_pool", "base_width", "drop_rate", "drop_path_rate",
-    "drop_block_rate", "zero_init_last",
+    "num_classes",
+    "channels",
+    "layers",
+    "in_chans",
+    "global_pool",
+    "base_width",
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "zero_init_last",
 ];
+/// Most stages. Each halves the image.
+const STAGES_MAX: usize = 16;
+/// Most blocks of a stage.
+const BLOCKS_MAX: usize = 1 << 10;
 const CHANNELS_MAX: usize = 1 << 16;
 
 /// Reads a folder that timm saved.
@@ -50,8 +61,8 @@ fn plan(weights: &Weights) -> Result<Plan, LoadError> {
     let block = if has(0, 0, 3) { Block::Bottleneck { strides_first: false } } else { Block::Basic };
     let last = block.convolutions(1).len();
     let mut stages = Vec::new();
-    for stage in (0..).take_while(|stage| *stage == 0 || has(*stage, 0, 1)) {
-        let blocks = (0..).take_while(|block| has(stage, *block, 1)).count().max(1);
+    for stage in (0..STAGES_MAX).take_while(|stage| *stage == 0 || has(*stage, 0, 1)) {
+        let blocks = (1..BLOCKS_MAX).take_while(|block| has(stage, *block, 1)).count() + 1;
         let channels = first_dim(weights, &format!("layer{}.0.conv{last}", stage + 1), CHANNELS_MAX)?;
         stages.push((blocks, channels));
     }
@@ -71,7 +82,9 @@ fn labels(config: &Json, classes: usize) -> Result<Vec<String>, LoadError> {
     if config.size("num_classes", 1..=LABELS_MAX)?.is_some_and(|count| count != classes) {
         return Err(config.unexpected("num_classes", &format!("{classes}, as many as the weights have")));
     }
-    let Some(names) = config.texts("label_names")? else { return Ok((0..classes).map(|class| class.to_string()).collect()) };
+    let Some(names) = config.texts("label_names")? else {
+        return Ok((0..classes).map(|class| class.to_string()).collect());
+    };
     if names.len() != classes {
         let got = names.len();
         return Err(config.error("label_names", format!("expected a name for each of {classes} classes, got {got}")));

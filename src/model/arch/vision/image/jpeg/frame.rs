@@ -37,7 +37,8 @@ impl Frame {
         if *precision != 8 {
             return Err(Damage::Unsupported(format!("{precision} bits a sample; 8 are supported")));
         }
-        let (height, width) = (usize::from(u16::from_be_bytes([*h1, *h0])), usize::from(u16::from_be_bytes([*w1, *w0])));
+        let (height, width) =
+            (usize::from(u16::from_be_bytes([*h1, *h0])), usize::from(u16::from_be_bytes([*w1, *w0])));
         if height == 0 || width == 0 {
             return Err(Damage::Wrong("it has no pixels"));
         }
@@ -50,7 +51,8 @@ impl Frame {
         }
         let factors = |packed: u8| (usize::from(packed >> 4), usize::from(packed & 15));
         let parts = || parts.iter().map(|[id, packed, table]| (*id, factors(*packed), usize::from(*table)));
-        if parts().any(|(_, (across, down), table)| !(1..=4).contains(&across) || !(1..=4).contains(&down) || table > 3) {
+        if parts().any(|(_, (across, down), table)| !(1..=4).contains(&across) || !(1..=4).contains(&down) || table > 3)
+        {
             return Err(Damage::Wrong("its components have impossible sampling factors"));
         }
         let most = parts().fold((1, 1), |most, (_, own, _)| (most.0.max(own.0), most.1.max(own.1)));

@@ -5,7 +5,10 @@ use super::bits::Bits;
 
 /// A marker and what it carries.
 pub(super) enum Marker<'a> {
-    Frame { progressive: bool, body: &'a [u8] },
+    Frame {
+        progressive: bool,
+        body: &'a [u8],
+    },
     Scan(&'a [u8]),
     Quantisation(&'a [u8]),
     Huffman(&'a [u8]),
@@ -45,7 +48,7 @@ impl<'a> Markers<'a> {
         Ok(match code {
             0xc0..=0xc2 => Marker::Frame { progressive: code == 0xc2, body },
             0xc4 => Marker::Huffman(body),
-            0xcc | 0xc9..=0xcb | 0xcd..=0xcf => return Err(unsupported("arithmetic coding")),
+            0xc9..=0xcf => return Err(unsupported("arithmetic coding")),
             0xc3 | 0xc5..=0xc7 => return Err(unsupported("lossless or hierarchical coding")),
             0xda => Marker::Scan(body),
             0xdb => Marker::Quantisation(body),

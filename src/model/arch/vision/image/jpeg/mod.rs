@@ -74,7 +74,7 @@ impl<'a> Jpeg<'a> {
                     return Ok(Self { markers, tables, frame });
                 }
                 Marker::Scan(_) | Marker::End => return Err(Damage::Wrong("it has no frame header")),
-                other => tables.note(other)?,
+                other => tables.note(&other)?,
             }
         }
     }
@@ -91,7 +91,8 @@ impl<'a> Jpeg<'a> {
 
     /// The picture.
     pub(super) fn decode(mut self) -> Result<(Picture, Orientation), Damage> {
-        let mut contents: Vec<Content> = self.frame.components.iter().map(|part| Content::new(part, &self.frame)).collect();
+        let mut contents: Vec<Content> =
+            self.frame.components.iter().map(|part| Content::new(part, &self.frame)).collect();
         let (mut scans, mut seen) = (0, HashSet::new());
         loop {
             match self.markers.next()? {
@@ -113,7 +114,7 @@ impl<'a> Jpeg<'a> {
                 }
                 Marker::Frame { .. } => return Err(Damage::Wrong("it has two frames")),
                 Marker::End => break,
-                other => self.tables.note(other)?,
+                other => self.tables.note(&other)?,
             }
         }
         if seen.len() != self.frame.components.len() {
@@ -143,11 +144,11 @@ impl<'a> Jpeg<'a> {
 
 impl Tables {
     /// Notes what a marker defines.
-    fn note(&mut self, marker: Marker<'_>) -> Result<(), Damage> {
+    fn note(&mut self, marker: &Marker<'_>) -> Result<(), Damage> {
         match marker {
             Marker::Quantisation(body) => self.quantisation(body)?,
             Marker::Huffman(body) => self.huffman(body)?,
-            Marker::Restart(groups) => self.restart = groups,
+            Marker::Restart(groups) => self.restart = *groups,
             Marker::App(0, [b'J', b'F', b'I', b'F', 0, ..]) => self.jfif = true,
             Marker::App(1, [b'E', b'x', b'i', b'f', 0, 0, body @ ..]) => self.orientation = exif::orientation(body),
             Marker::App(14, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => {
@@ -286,5 +287,5 @@ fn picture(frame: &Frame, planes: &[Plane], colours: Colours) -> Picture {
         }
         colours.convert(&lines, &mut pixels);
     }
-    Picture { width: frame.width, height: frame.height, pixels }
+    Picture { width: frame.width, height: frame.height, pixels, transparent: None }
 }

@@ -61,8 +61,14 @@ impl Scan<'_> {
                 for inner in 0..across * down {
                     let line = y * down + inner / across;
                     let place = line * component.blocks.0 + x * across + inner % across;
-                    let mut reader =
-                        Reader { part: *part, at, band: self.band, after: self.bits.1, bits: &mut bits, state: &mut state };
+                    let mut reader = Reader {
+                        part: *part,
+                        at,
+                        band: self.band,
+                        after: self.bits.1,
+                        bits: &mut bits,
+                        state: &mut state,
+                    };
                     block(part.component, place, &mut reader)?;
                 }
             }

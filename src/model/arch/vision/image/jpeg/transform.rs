@@ -64,10 +64,5 @@ fn odd([x1, x3, x5, x7]: [i32; 4]) -> [i32; 4] {
     let first = all - (x7 + x3) * 16069; // 1.961570560
     let second = all - (x5 + x1) * 3196; // 0.390180644
     // 1.501321110, 3.072711026, 2.053119869, 0.298631336
-    [
-        x1 * 12299 + (second - far),
-        x3 * 25172 + (first - near),
-        x5 * 16819 + (second - near),
-        x7 * 2446 + (first - far),
-    ]
+    [x1 * 12299 + (second - far), x3 * 25172 + (first - near), x5 * 16819 + (second - near), x7 * 2446 + (first - far)]
 }

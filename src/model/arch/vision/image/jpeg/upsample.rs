@@ -23,7 +23,7 @@ impl Plane {
             (1, 1) => out.iter_mut().zip(near).for_each(|(place, sample)| *place = *sample),
             (2, 1) if self.width > 2 => widen(near, out),
             (2, 2) if self.width > 2 => widen_between(near, far(), out),
-            (1, 2) => between(near, far(), y % 2 == 0, out),
+            (1, 2) => between(near, far(), y.is_multiple_of(2), out),
             _ => {
                 let samples = near.iter().flat_map(|sample| std::iter::repeat_n(*sample, across));
                 out.iter_mut().zip(samples).for_each(|(place, sample)| *place = sample);
