@@ -59,6 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),
     ("rustix", &["app", "device", "model"]),
+    ("tokenizers", &["model"]),
     ("tonic", &["api", "cli"]),
     ("tonic_health", &["api", "cli"]),
     ("tonic_prost", &["api", "cli"]),

@@ -5,6 +5,7 @@
 mod arch;
 mod error;
 mod files;
+mod json;
 mod pickle;
 mod prepare;
 mod score;
@@ -15,7 +16,7 @@ pub use error::LoadError;
 pub use files::{Files, Folder};
 pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
-pub use table::{ARCHITECTURES, Architecture, Source, load};
+pub use table::{ARCHITECTURES, Architecture, Marker, Source, load};
 pub use weights::{Needs, Weights};
 
 use std::sync::Arc;

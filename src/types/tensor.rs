@@ -84,6 +84,17 @@ impl Tensor {
         Some(values)
     }
 
+    /// The elements of a BYTES tensor, in order; of no meaning for other types.
+    pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest: &[u8] = &self.data;
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (element, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+            rest = after;
+            Some(element)
+        })
+    }
+
     /// Splits the rows into consecutive parts of `counts` rows, without copying.
     ///
     /// `None` if the counts do not add up to the rows, or the tensor is a scalar. Cost: O(parts), for BYTES O(elements).

@@ -1,7 +1,14 @@
 //! The architectures: one file or folder for each, one line for each in the table.
 
+pub(super) mod bert;
+pub(super) mod distilbert;
+mod encoder;
 pub(super) mod identity;
+pub(super) mod modernbert;
 pub(super) mod network;
+pub(super) mod roberta;
+mod text;
+pub(super) mod vision;
 
 use super::{Files, LoadError};
 use crate::config::{Document, Table};

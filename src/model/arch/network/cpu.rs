@@ -49,6 +49,13 @@ enum Op {
     Activate(Activation),
     /// Over so many numbers at a time.
     Softmax(usize),
+    Residual(Branches),
+}
+
+/// Two branches whose results are added.
+struct Branches {
+    main: Vec<Op>,
+    shortcut: Vec<Op>,
 }
 
 impl Program {
@@ -65,7 +72,8 @@ impl Program {
         for first in (0..rows).step_by(self.pass_rows) {
             let count = self.pass_rows.min(rows - first);
             let from = start + first * self.width;
-            let part = self.run(Rows::Input { storage, start: from, end: from + count * self.width }, count)?;
+            let input = Rows::Input { storage, start: from, end: from + count * self.width };
+            let part = run(&self.ops, input, count)?;
             if count == rows {
                 return Ok(part);
             }
@@ -73,14 +81,15 @@ impl Program {
         }
         Ok(values)
     }
+}
 
-    fn run(&self, input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
-        let mut values = input;
-        for op in &self.ops {
-            values = Rows::Own(CpuStorage::F32(op.run(values, rows)?));
-        }
-        values.into_vec()
+/// Runs one operation after the other.
+fn run(ops: &[Op], input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
+    let mut values = input;
+    for op in ops {
+        values = Rows::Own(CpuStorage::F32(op.run(values, rows)?));
     }
+    values.into_vec()
 }
 
 impl CandleModel for Program {
@@ -110,7 +119,7 @@ impl CustomOp1 for Program {
 /// Convolutions make many numbers of few weights, so that more rows at once only leave the cache; a linear layer's
 /// weights are read once for all rows.
 fn pass_rows(steps: &[Step]) -> usize {
-    let convolves = steps.iter().any(|step| matches!(step.work, Work::Convolve(_)));
+    let convolves = steps.iter().any(|step| matches!(step.work, Work::Convolve(_) | Work::Residual(_)));
     let widest = steps.iter().map(|step| step.to.iter().product::<usize>()).max().unwrap_or(1);
     let rows = PASS_NUMBERS / widest.max(1);
     if convolves { rows.next_multiple_of(PASS_ROWS_MIN).max(PASS_ROWS_MIN) } else { usize::MAX }
@@ -127,8 +136,24 @@ impl Op {
             Self::Affine(affine) => Ok(affine.run(input.into_vec()?)),
             Self::Norm(norm) => Ok(norm.run(input.into_vec()?)),
             Self::Activate(function) => Ok(rows::activate(input.into_vec()?, *function)),
+            Self::Residual(branches) => branches.run(&input, rows),
             Self::Softmax(width) => Ok(rows::softmax(input.into_vec()?, *width)),
         }
+    }
+}
+
+impl Branches {
+    fn run(&self, input: &Rows<'_>, rows: usize) -> Result<Vec<f32>> {
+        let mut sums = run(&self.main, input.view(), rows)?;
+        let add = |sums: &mut [f32], values: &[f32]| {
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        };
+        if self.shortcut.is_empty() {
+            add(&mut sums, input.values()?);
+        } else {
+            add(&mut sums, &run(&self.shortcut, input.view(), rows)?);
+        }
+        Ok(sums)
     }
 }
 
@@ -139,6 +164,16 @@ enum Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// The same, for another operation that gets them.
+    fn view(&self) -> Rows<'_> {
+        match self {
+            Self::Input { storage, start, end } => Rows::Input { storage, start: *start, end: *end },
+            Self::Own(storage) => {
+                Rows::Input { storage, start: 0, end: storage.as_slice::<f32>().map_or(0, <[f32]>::len) }
+            }
+        }
+    }
+
     fn storage(&self) -> (&CpuStorage, usize) {
         match self {
             Self::Input { storage, start, .. } => (storage, *start),

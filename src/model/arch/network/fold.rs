@@ -1,7 +1,7 @@
 //! Folds batch norms into the layer before them: a step less at each run, computed once in `f64`.
 
 use super::plan::narrow;
-use super::step::{Affine, Axis, Convolve, Linear, Step, Work};
+use super::step::{Affine, Axis, Convolve, Linear, Residual, Step, Work};
 
 /// Folds every affine step over channels into the convolution or linear layer right before it.
 ///
@@ -9,7 +9,12 @@ use super::step::{Affine, Axis, Convolve, Linear, Step, Work};
 /// are exact where the folded form would cancel.
 pub(super) fn fold(steps: Vec<Step>) -> Vec<Step> {
     let mut folded: Vec<Step> = Vec::with_capacity(steps.len());
-    for step in steps {
+    for mut step in steps {
+        if let Work::Residual(Residual { main, shortcut }) = &mut step.work {
+            for branch in [main, shortcut] {
+                *branch = fold(std::mem::take(branch));
+            }
+        }
         let absorbed = match (folded.last_mut(), &step.work) {
             (Some(before), Work::Affine(affine)) => absorb(before, affine),
             _ => false,

@@ -38,26 +38,26 @@ pub(super) enum Kind {
 
 /// How a convolution moves; the same in each dimension.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Conv {
+pub(in crate::model::arch) struct Conv {
     /// 1 or 2 dimensions after the channels.
-    pub(super) dimensions: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-    pub(super) dilation: usize,
-    pub(super) groups: usize,
+    pub(in crate::model::arch) dimensions: usize,
+    pub(in crate::model::arch) stride: usize,
+    pub(in crate::model::arch) padding: usize,
+    pub(in crate::model::arch) dilation: usize,
+    pub(in crate::model::arch) groups: usize,
 }
 
 /// The window of a pooling layer; the same in each dimension.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Window {
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
+pub(in crate::model::arch) struct Window {
+    pub(in crate::model::arch) kernel: usize,
+    pub(in crate::model::arch) stride: usize,
+    pub(in crate::model::arch) padding: usize,
 }
 
 /// What remains of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Pooling {
+pub(in crate::model::arch) enum Pooling {
     Max,
     /// Padding counts as zeros, as in torch by default.
     Average,
@@ -65,7 +65,7 @@ pub(super) enum Pooling {
 
 /// Functions of one number, as torch defines them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Activation {
+pub(in crate::model::arch) enum Activation {
     Relu,
     Gelu,
     GeluTanh,

@@ -6,10 +6,10 @@
 mod cpu;
 mod declared;
 mod fold;
-mod layer;
+pub(super) mod layer;
 mod plan;
 mod portable;
-mod step;
+pub(super) mod step;
 #[cfg(test)]
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 mod tests;
@@ -18,6 +18,7 @@ use candle_core::Device;
 
 use self::declared::Declared;
 use self::layer::{Activation, Kind};
+pub(super) use self::plan::narrow;
 use self::step::Step;
 use super::super::weights::one_line;
 use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
@@ -49,7 +50,8 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     Ok(Loaded { about, model: Model::Candle(model) })
 }
 
-fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::Result<Box<dyn CandleModel>> {
+/// A model of these steps, for rows of shape `dims`.
+pub(super) fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::Result<Box<dyn CandleModel>> {
     let steps = fold::fold(steps);
     if device.is_cpu() {
         return Ok(Box::new(cpu::Program::new(steps, dims)));

@@ -249,6 +249,6 @@ fn pooled(window: Window, row: &[usize]) -> Result<Vec<usize>, Trouble> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "weights are f32; what was computed in f64 is rounded once")]
-pub(super) fn narrow(value: f64) -> f32 {
+pub(in crate::model::arch) fn narrow(value: f64) -> f32 {
     value as f32
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::layer::{Activation, Conv, Pooling, Window};
-use super::step::{Affine, Axis, Convolve, Linear, Normalise, Step, Work};
+use super::step::{Affine, Axis, Convolve, Linear, Normalise, Residual, Step, Work};
 use crate::model::CandleModel;
 
 /// A network whose weights are on a device.
@@ -25,24 +25,32 @@ enum Op {
     Flatten,
     Activate(Activation),
     Softmax,
+    Residual(Vec<Op>, Vec<Op>),
 }
 
 impl Portable {
     /// Moves the weights to `device`.
     pub(super) fn new(steps: Vec<Step>, device: &Device) -> Result<Self> {
-        let ops = steps.into_iter().map(|step| Op::new(step, device)).collect::<Result<_>>()?;
-        Ok(Self { ops })
+        Ok(Self { ops: put(steps, device)? })
     }
+}
+
+fn put(steps: Vec<Step>, device: &Device) -> Result<Vec<Op>> {
+    steps.into_iter().map(|step| Op::new(step, device)).collect()
+}
+
+fn run(ops: &[Op], rows: &Tensor) -> Result<Tensor> {
+    let mut rows = rows.clone();
+    for op in ops {
+        rows = op.run(&rows)?;
+    }
+    Ok(rows)
 }
 
 impl CandleModel for Portable {
     fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
-        let mut rows = input.clone();
-        for op in &self.ops {
-            rows = op.run(&rows)?;
-        }
-        Ok(vec![rows.contiguous()?])
+        Ok(vec![run(&self.ops, input)?.contiguous()?])
     }
 }
 
@@ -86,6 +94,7 @@ impl Op {
             Work::Flatten => Self::Flatten,
             Work::Activate(function) => Self::Activate(function),
             Work::Softmax => Self::Softmax,
+            Work::Residual(Residual { main, shortcut }) => Self::Residual(put(main, device)?, put(shortcut, device)?),
         })
     }
 
@@ -102,6 +111,7 @@ impl Op {
             Self::GlobalPool(Pooling::Max) => rows.flatten_from(2)?.max(2),
             Self::Flatten => rows.flatten_from(1),
             Self::Activate(function) => activate(rows, *function),
+            Self::Residual(main, shortcut) => run(main, rows)?.add(&run(shortcut, rows)?),
             Self::Softmax => candle_nn::ops::softmax_last_dim(&rows.contiguous()?),
         }
     }

@@ -1,10 +1,10 @@
 //! Lowers steps to operations on plain memory, and decides where an image has its channels last.
 
-use super::Op;
 use super::convolve::{Convolution, Kernels};
 use super::pool::{Global, Image, Move, Pool};
 use super::product::Product;
 use super::rows::{Affine, Norm, Turn};
+use super::{Branches, Op};
 use crate::model::arch::network::layer::Activation;
 use crate::model::arch::network::step::{self, Axis, Step, Work};
 
@@ -16,6 +16,20 @@ pub(super) fn lower(steps: Vec<Step>) -> Vec<Op> {
     }
     lowering.channels_first();
     lowering.ops
+}
+
+impl Branches {
+    /// Both keep channels where they are when rows come, and where they are in an image when rows leave.
+    fn new(residual: step::Residual, last: Option<(usize, usize)>) -> Self {
+        let lower = |steps: Vec<Step>| {
+            let mut lowering = Lowering { ops: Vec::new(), last };
+            for step in steps {
+                lowering.add(step);
+            }
+            lowering.ops
+        };
+        Self { main: lower(residual.main), shortcut: lower(residual.shortcut) }
+    }
 }
 
 struct Lowering {
@@ -59,6 +73,11 @@ impl Lowering {
             Work::Normalise(step::Normalise { weight, bias, epsilon }) => {
                 self.channels_first();
                 self.ops.push(Op::Norm(Norm { weight, bias, epsilon }));
+            }
+            Work::Residual(residual) => {
+                self.channels_last(&from);
+                self.ops.push(Op::Residual(Branches::new(residual, self.last)));
+                self.last = split(&to);
             }
             // What follows finds out whether the numbers have to be brought into order.
             Work::Flatten => {}

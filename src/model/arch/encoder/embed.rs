@@ -1,0 +1,57 @@
+//! From ids to vectors: sums of rows of tables.
+
+use candle_core::{Tensor, bail};
+
+use super::operators::Operators;
+use super::{Names, Parts, Plan};
+use crate::model::LoadError;
+
+/// The tables, and the norm of their sum.
+pub(in crate::model) struct Embeddings<O: Operators> {
+    /// Words, token types, positions, as many as there are.
+    tables: Vec<Tensor>,
+    norm: O::Norm,
+}
+
+impl<O: Operators> Embeddings<O> {
+    pub(super) fn new(parts: &Parts<'_, O>, plan: &Plan, names: &Names) -> Result<Self, LoadError> {
+        let planned =
+            [(names.words, Some(plan.vocabulary)), (names.types, plan.types), (names.positions, plan.positions)];
+        let mut tables = Vec::new();
+        for (name, size) in planned {
+            let Some(size) = size else { continue };
+            let table = parts.take(&format!("{name}.weight"), &[size, plan.hidden])?;
+            tables.push(parts.operators.table(table).map_err(|error| parts.failed(name, &error))?);
+        }
+        if plan.types == Some(1) {
+            fold_only_type(&mut tables).map_err(|error| parts.failed(names.types, &error))?;
+        }
+        Ok(Self { tables, norm: parts.norm(names.embedded, plan.hidden, plan.biases.norms, plan.eps)? })
+    }
+
+    /// `[tokens, hidden]` of as many inputs `[tokens]` as there are tables.
+    pub(super) fn forward(&self, operators: &O, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
+        if inputs.len() != self.tables.len() {
+            bail!("expected {} inputs, got {}", self.tables.len(), inputs.len());
+        }
+        let mut sum: Option<Tensor> = None;
+        for (table, indices) in self.tables.iter().zip(inputs) {
+            let found = table.index_select(indices, 0)?;
+            sum = Some(match sum {
+                Some(sum) => sum.add(&found)?,
+                None => found,
+            });
+        }
+        let Some(sum) = sum else { bail!("no tables") };
+        operators.normalise(&self.norm, &sum)
+    }
+}
+
+/// Where all tokens are of one type, what it adds is added to each word once and for all.
+fn fold_only_type(tables: &mut Vec<Tensor>) -> candle_core::Result<()> {
+    let only = tables.remove(1);
+    if let Some(words) = tables.first_mut() {
+        *words = words.broadcast_add(&only)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The operators that an encoder is made of: what a device has to be good at.
+//!
+//! Everything is packed: `[tokens, ..]`, the tokens of all rows one after the other, without padding. Where rows begin is known
+//! on the host before a batch runs, so that an implementation can lay out its work once for all layers.
+
+use candle_core::{Result, Tensor};
+
+/// A device's implementation of the operators. Weights are prepared once, at load.
+pub(in crate::model) trait Operators: Send + Sync {
+    /// A product with a matrix, as this device likes it best.
+    type Linear: Send + Sync;
+    /// A layer norm.
+    type Norm: Send + Sync;
+    /// One way of attending, and what it needs for all positions.
+    type Attention: Send + Sync;
+    /// What is laid out once for a batch.
+    type Batch;
+
+    /// Puts a table `[entries, width]` where rows of it are looked up.
+    fn table(&self, table: Tensor) -> Result<Tensor>;
+
+    /// Prepares `weight` `[out, in]` and `bias` `[out]`.
+    fn linear(&self, weight: Tensor, bias: Option<Tensor>) -> Result<Self::Linear>;
+
+    /// Prepares a layer norm with `weight` and `bias` `[width]`.
+    fn norm(&self, weight: Tensor, bias: Option<Tensor>, eps: f64) -> Result<Self::Norm>;
+
+    /// Prepares a way of attending.
+    fn attention(&self, shape: &AttentionShape) -> Result<Self::Attention>;
+
+    /// Lays out a batch whose row `i` has the tokens `offsets[i]..offsets[i + 1]`, for these ways of attending.
+    fn batch(&self, offsets: &[usize], ways: &[Self::Attention]) -> Result<Self::Batch>;
+
+    /// `then(rows · weightᵀ + bias)`: `[tokens, in]` to `[tokens, out]`, or half of that for [`Then::Gate`].
+    fn project(&self, linear: &Self::Linear, rows: &Tensor, then: Then) -> Result<Tensor>;
+
+    /// Each token attends to those of its own row, in the `at`-th of the batch's ways: `[tokens, 3 · heads · width]`, which are
+    /// queries, keys and values, to `[tokens, heads · width]`. The queries come scaled.
+    fn attend(&self, way: &Self::Attention, at: usize, batch: &Self::Batch, qkv: &Tensor) -> Result<Tensor>;
+
+    /// The layer norm of `rows`.
+    fn normalise(&self, norm: &Self::Norm, rows: &Tensor) -> Result<Tensor>;
+
+    /// The layer norm of `rows + update`.
+    fn add_norm(&self, norm: &Self::Norm, rows: &Tensor, update: &Tensor) -> Result<Tensor>;
+
+    /// The sum `rows + update`, and its layer norm.
+    fn add_norm_with_sum(&self, norm: &Self::Norm, rows: &Tensor, update: &Tensor) -> Result<(Tensor, Tensor)>;
+
+    /// One vector for each row: `[tokens, width]` to `[rows, width]`.
+    fn pool(&self, pooling: Pooling, batch: &Self::Batch, rows: &Tensor) -> Result<Tensor>;
+}
+
+/// How tokens attend to each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::model) struct AttentionShape {
+    /// Parts that attend on their own.
+    pub(in crate::model) heads: usize,
+    /// Width of each.
+    pub(in crate::model) width: usize,
+    /// How far a token sees to either side; `None` is the whole row.
+    pub(in crate::model) reach: Option<usize>,
+    /// Rotary positions, if it has them.
+    pub(in crate::model) rotary: Option<Rotary>,
+}
+
+/// Rotary positions (Su et al. 2021): pairs of halves are turned by `position / theta^(2i / width)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::model) struct Rotary {
+    pub(in crate::model) theta: f64,
+    /// Positions that can be.
+    pub(in crate::model) positions: usize,
+}
+
+/// What follows a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model) enum Then {
+    Nothing,
+    Activate(Activation),
+    /// The first half, activated, times the second.
+    Gate(Activation),
+}
+
+/// A function of each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model) enum Activation {
+    /// With the error function.
+    Gelu,
+    /// The approximation by tanh.
+    GeluTanh,
+    Relu,
+    Silu,
+    Tanh,
+    Sigmoid,
+}
+
+/// How a row's tokens become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model) enum Pooling {
+    /// The first token.
+    First,
+    /// The last token.
+    Last,
+    /// The largest number of each column.
+    Max,
+    /// The mean.
+    Mean,
+    /// The sum, divided by the square root of the row's length.
+    MeanSqrtLength,
+    /// The mean, weighted by 1, 2, 3 …
+    WeightedMean,
+}

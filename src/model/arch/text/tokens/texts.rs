@@ -1,0 +1,135 @@
+//! Rows of texts: how long they may be, and what of them is cut.
+
+use std::str::from_utf8;
+
+use super::pack::{Packing, TOKEN_BYTES};
+use super::tokenizer::Tokenizer;
+use super::{Limits, PAIR, TEXT};
+use crate::model::arch::text::task::Task;
+use crate::model::json::Json;
+use crate::model::{Files, LoadError, Prepared, Room};
+use crate::types::{Error, Reason, Tensor};
+
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+/// A `model_max_length` above this stands for none; transformers writes 1e30.
+const SANE_LENGTH: f64 = 1e6;
+/// Bytes of a text that are read for each token that it may have, and at least.
+const TOKEN_TEXT_BYTES: usize = 64;
+const TEXT_BYTES_MIN: usize = 64 << 10;
+/// Bytes that the tokenizer takes for each of a text, while it is at it.
+const WORK_BYTES: usize = 64;
+
+/// A tokenizer, and how it is used for this model.
+#[derive(Debug)]
+pub(super) struct Texts {
+    tokenizer: Tokenizer,
+    /// Tokens of a row, special ones included; more are cut off.
+    length_max: usize,
+    /// Of a longer text no more than the beginning is read.
+    bytes_max: usize,
+    needs_pairs: bool,
+    /// What is put before each text.
+    prompt: String,
+}
+
+impl Texts {
+    /// Reads the tokenizer's files; `None` if there is no `tokenizer.json`. Errors: what is wrong with them.
+    pub(super) fn read(files: &Files, limits: &Limits, task: &Task) -> Result<Option<Self>, LoadError> {
+        if !files.has(TOKENIZER) {
+            return Ok(None);
+        }
+        let config = Json::find(files, TOKENIZER_CONFIG)?;
+        let length_max =
+            length_max(files, config.as_ref())?.map_or(limits.length_max, |own| own.min(limits.length_max));
+        let side = config.as_ref().map(|config| config.text("truncation_side")).transpose()?.flatten();
+        let tokenizer = Tokenizer::read(files, TOKENIZER, limits, side)?;
+        tokenizer.check_room(TOKENIZER, length_max)?;
+        let bytes_max = length_max.saturating_mul(TOKEN_TEXT_BYTES).max(TEXT_BYTES_MIN);
+        let prompt = task.prompt().to_owned();
+        Ok(Some(Self { tokenizer, length_max, bytes_max, needs_pairs: task.needs_pairs(), prompt }))
+    }
+
+    pub(super) fn needs_pairs(&self) -> bool {
+        self.needs_pairs
+    }
+
+    /// The rows of some texts, or pairs of them.
+    ///
+    /// Errors: no pairs where the model needs them; a text that is not UTF-8, or too long to be cut.
+    pub(super) fn rows(
+        &self,
+        texts: &Tensor,
+        pairs: Option<&Tensor>,
+        limits: &Limits,
+        room: &mut Room<'_>,
+    ) -> Result<Prepared, Error> {
+        if self.needs_pairs && pairs.is_none() {
+            return Err(Error::invalid(format!("input \"{PAIR}\" is missing: this model scores pairs of texts")));
+        }
+        let mut pairs = pairs.map(Tensor::strings);
+        let mut packing = Packing::new(limits);
+        let (mut truncated, mut longest) = (Vec::new(), 0);
+        for (row, text) in texts.strings().enumerate() {
+            let pair = pairs.as_mut().and_then(Iterator::next);
+            let bytes = text.len().min(self.bytes_max) + pair.map_or(0, |pair| pair.len().min(self.bytes_max));
+            // Rows are read one after the other, so that the longest is what the work takes.
+            let work = bytes.saturating_sub(longest).saturating_mul(WORK_BYTES);
+            longest = longest.max(bytes);
+            room(work.saturating_add(bytes.saturating_add(SPECIAL).min(self.length_max).saturating_mul(TOKEN_BYTES)))?;
+            let text = self.read_text(TEXT, row, text)?;
+            let pair = pair.map(|pair| self.read_text(PAIR, row, pair)).transpose()?;
+            let encoded = self.tokenizer.encode(&text, pair.as_ref(), self.length_max);
+            let encoded = encoded.map_err(|reason| Error::invalid(format!("input \"{TEXT}\", row {row}: {reason}")))?;
+            truncated.push(encoded.cut);
+            packing.push(encoded.tokens.into_iter());
+        }
+        if truncated.iter().all(|cut| *cut == 0) {
+            truncated.clear();
+        }
+        let rows = packing.rows().ok_or_else(|| Error::new(Reason::Model, "the tokenizer gave a text no tokens"))?;
+        Ok(Prepared { rows, truncated })
+    }
+
+    /// As much of a text as is read.
+    fn read_text<'a>(&'a self, name: &str, row: usize, bytes: &'a [u8]) -> Result<Text<'a>, Error> {
+        let text = from_utf8(bytes).map_err(|error| {
+            let at = error.valid_up_to();
+            Error::invalid(format!("input \"{name}\", row {row}: expected UTF-8, byte {at} is not"))
+        })?;
+        let end = text.floor_char_boundary(self.bytes_max);
+        let (read, left) = text.split_at(end);
+        let text = if self.prompt.is_empty() { read.into() } else { format!("{}{read}", self.prompt).into() };
+        Ok(Text { text, is_cut: !left.is_empty() })
+    }
+}
+
+/// Tokens that a template adds to a row, at most.
+pub(super) const SPECIAL: usize = 32;
+
+/// The beginning of a text, or all of it.
+pub(super) struct Text<'a> {
+    pub(super) text: std::borrow::Cow<'a, str>,
+    pub(super) is_cut: bool,
+}
+
+/// The model's own limit on a row's tokens: of sentence-transformers' file, else of the tokenizer's.
+fn length_max(files: &Files, config: Option<&Json>) -> Result<Option<usize>, LoadError> {
+    if let Some(sentence) = Json::find(files, SENTENCE_CONFIG)? {
+        if sentence.flag("do_lower_case")? == Some(true) {
+            return Err(
+                sentence.error("do_lower_case", "texts are taken as they are; let tokenizer.json lower their case")
+            );
+        }
+        if let Some(length) = sentence.size("max_seq_length", 1..=usize::MAX)? {
+            return Ok(Some(length));
+        }
+    }
+    let Some(config) = config else { return Ok(None) };
+    let length = config.number("model_max_length", 1.0..=f64::MAX)?.filter(|length| *length < SANE_LENGTH);
+    if length.is_none() {
+        return Ok(None);
+    }
+    config.size("model_max_length", 1..=usize::MAX)
+}
