@@ -12,7 +12,7 @@ use std::{fs, io};
 use code::strings;
 
 /// What makes an error of the text that follows it.
-const MAKERS: [&str; 9] = [
+const MAKERS: [&str; 12] = [
     "Error::new(",
     "Error::invalid(",
     "LoadError::new(",
@@ -22,6 +22,9 @@ const MAKERS: [&str; 9] = [
     "anyhow!(",
     "ensure!(",
     "context(",
+    ".error(",
+    ".unexpected(",
+    "Err(format!(",
 ];
 /// How far before a text its maker stands: a line or two.
 const REACH: usize = 160;
@@ -44,7 +47,10 @@ const UNREACHABLE: &[&str] = &[
     "connect to the demo's server",
     "decode a message: {error}",
     // What is checked before does not let it happen; said rather than unwrapped.
+    "a batch of 2^32 tokens",
+    "a row of 2^32 tokens",
     "cannot be put on the device: {}",
+    "expected a way of attending, got number {at}",
     "expected a contiguous input",
     "expected a product in F32",
     "no protocol type for candle's {other:?}",
@@ -52,6 +58,7 @@ const UNREACHABLE: &[&str] = &[
     "the model failed: {}",
     "the model's code panicked while it was loaded",
     "the model's worker ended without an answer",
+    "the packed rows have no tokens",
     "the parts of the request gave outputs of different shapes",
     "the request's rows were not kept",
     "there is no request",

@@ -1,4 +1,4 @@
-//! `DistilBERT` (Sanh et al. 2019), as transformers' `modeling_distilbert.py` computes it: BERT without token types and pooler.
+//! DistilBERT (Sanh et al. 2019), as transformers' `modeling_distilbert.py` computes it: BERT without token types and pooler.
 
 use super::encoder::{Activation, LayerNames, Names, Plan, Pooling, Qkv};
 use super::text::{Classifier, Family, Keys, Positions, plan_of, text_model};

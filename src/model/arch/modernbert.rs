@@ -1,4 +1,4 @@
-//! `ModernBERT` (Warner et al. 2024), as transformers' `modeling_modernbert.py` computes it: norms first, rotary positions, a gated
+//! ModernBERT (Warner et al. 2024), as transformers' `modeling_modernbert.py` computes it: norms first, rotary positions, a gated
 //! middle, and layers that see all of a text or only what is near.
 
 use super::encoder::{AttentionShape, Biases, LayerNames, Names, Order, Plan, Pooling, Qkv, Rotary};

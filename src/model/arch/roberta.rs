@@ -1,4 +1,4 @@
-//! `RoBERTa` (Liu et al. 2019) and XLM-RoBERTa, as transformers' `modeling_roberta.py` computes them: BERT whose positions are
+//! RoBERTa (Liu et al. 2019) and XLM-RoBERTa, as transformers' `modeling_roberta.py` computes them: BERT whose positions are
 //! counted from the padding's id, and whose classifier has a layer of its own.
 
 use super::bert::{KEYS, NAMES};

@@ -1,6 +1,6 @@
 //! The layers: attention, and two products with an activation between them, each added to what was there.
 
-use candle_core::{Tensor, bail};
+use candle_core::Tensor;
 
 use super::operators::{Operators, Then};
 use super::{LayerNames, Names, Order, Parts, Plan, Qkv};
@@ -10,7 +10,7 @@ use crate::model::LoadError;
 pub(in crate::model) struct Layers<O: Operators> {
     /// The norm before the first layer, where norms come first and it has one.
     start: Option<O::Norm>,
-    layers: Vec<Layer<O>>,
+    stack: Vec<Layer<O>>,
     ways: Vec<O::Attention>,
     order: Order,
     then: Then,
@@ -35,10 +35,10 @@ impl<O: Operators> Layers<O> {
         let start = (plan.order == Order::Before && plan.starts_with_norm)
             .then(|| norm(parts, plan, &layer_name(names, 0, names.layer.attention_norm)))
             .transpose()?;
-        let layers = plan.layers.iter().enumerate().map(|(number, way)| Layer::new(parts, plan, names, (number, *way)));
+        let stack = plan.layers.iter().enumerate().map(|(number, way)| Layer::new(parts, plan, names, (number, *way)));
         Ok(Self {
             start,
-            layers: layers.collect::<Result<_, _>>()?,
+            stack: stack.collect::<Result<_, _>>()?,
             ways: plan.ways.iter().map(way).collect::<Result<_, _>>()?,
             order: plan.order,
             then: if plan.is_gated { Then::Gate(plan.activation) } else { Then::Activate(plan.activation) },
@@ -60,10 +60,9 @@ impl<O: Operators> Layers<O> {
         let normed = self.start.as_ref().map(|norm| operators.normalise(norm, &rows)).transpose()?;
         // What the next half takes, and what its result is added to.
         let (mut normed, mut sum) = (normed.unwrap_or_else(|| rows.clone()), rows);
-        for layer in &self.layers {
-            let Some(way) = self.ways.get(layer.way) else { bail!("no way number {} of attending", layer.way) };
+        for layer in &self.stack {
             let qkv = operators.project(&layer.qkv, &normed, Then::Nothing)?;
-            let seen = operators.attend(way, layer.way, batch, &qkv)?;
+            let seen = operators.attend(layer.way, batch, &qkv)?;
             let attended = operators.project(&layer.attended, &seen, Then::Nothing)?;
             (sum, normed) = self.add(operators, &layer.middle, &sum, &attended)?;
             let inner = operators.project(&layer.up, &normed, self.then)?;

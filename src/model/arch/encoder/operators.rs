@@ -34,9 +34,9 @@ pub(in crate::model) trait Operators: Send + Sync {
     /// `then(rows · weightᵀ + bias)`: `[tokens, in]` to `[tokens, out]`, or half of that for [`Then::Gate`].
     fn project(&self, linear: &Self::Linear, rows: &Tensor, then: Then) -> Result<Tensor>;
 
-    /// Each token attends to those of its own row, in the `at`-th of the batch's ways: `[tokens, 3 · heads · width]`, which are
+    /// Each token attends to those of its own row, in the `at`-th of the ways that the batch is laid out for: `[tokens, 3 · heads · width]`, which are
     /// queries, keys and values, to `[tokens, heads · width]`. The queries come scaled.
-    fn attend(&self, way: &Self::Attention, at: usize, batch: &Self::Batch, qkv: &Tensor) -> Result<Tensor>;
+    fn attend(&self, at: usize, batch: &Self::Batch, qkv: &Tensor) -> Result<Tensor>;
 
     /// The layer norm of `rows`.
     fn normalise(&self, norm: &Self::Norm, rows: &Tensor) -> Result<Tensor>;

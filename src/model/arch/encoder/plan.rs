@@ -23,7 +23,7 @@ pub(in crate::model) struct Plan {
     /// Is there a norm before the first layer? Only asked where norms come first.
     pub(in crate::model) starts_with_norm: bool,
     pub(in crate::model) activation: Activation,
-    /// Is the activated half multiplied with another (`GeGLU`)?
+    /// Is the activated half multiplied with another (GeGLU)?
     pub(in crate::model) is_gated: bool,
     pub(in crate::model) biases: Biases,
     /// Have queries, keys and values biases?

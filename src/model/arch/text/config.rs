@@ -70,7 +70,7 @@ pub(in crate::model::arch) fn plan_of(config: &Json, keys: &Keys, types: Option<
 /// Heads, and the width of each.
 pub(in crate::model::arch) fn head_width(config: &Json, key: &str, hidden: usize) -> Result<(usize, usize), LoadError> {
     let heads = config.require_size(key, 1..=HEADS_MAX)?;
-    if hidden % heads != 0 {
+    if !hidden.is_multiple_of(heads) {
         return Err(config.error(key, format!("expected a divisor of the width {hidden}, got {heads}")));
     }
     Ok((heads, hidden / heads))

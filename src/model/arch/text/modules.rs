@@ -84,7 +84,7 @@ impl Modules {
     }
 
     /// Why an encoder whose modules have no pooling is not served.
-    pub(super) fn without_pooling(&self) -> LoadError {
+    pub(super) fn without_pooling() -> LoadError {
         LoadError::new(MODULES, "expected a Pooling module: vectors of single tokens are not served")
     }
 

@@ -40,7 +40,7 @@ impl Task {
         match modules {
             Some(modules) if modules.has_pooling() => Ok(Self::Embed(modules.with_prompt(sentence.as_ref())?)),
             _ if architecture.ends_with(CLASSIFIER) => Ok(Self::Classify(meaning(config, sentence.as_ref())?)),
-            Some(modules) => Err(modules.without_pooling()),
+            Some(_) => Err(Modules::without_pooling()),
             None if ENCODERS.iter().any(|ending| architecture.ends_with(ending)) => Ok(Self::Embed(Modules::plain())),
             None => {
                 let known = format!("a name that ends in {} or {CLASSIFIER}", ENCODERS.join(", "));

@@ -53,6 +53,7 @@ pub(in crate::model) struct Batch {
 
 /// What a way of attending needs of a batch: the tiles, with masks where not all of a tile is seen, and the turns of each token.
 struct Way {
+    shape: AttentionShape,
     tiles: Vec<(Tile, Option<Tensor>)>,
     turns: Option<(Tensor, Tensor)>,
 }
@@ -106,9 +107,9 @@ impl Operators for Portable {
         }
     }
 
-    fn attend(&self, way: &Attention, at: usize, batch: &Batch, qkv: &Tensor) -> Result<Tensor> {
-        let AttentionShape { heads, width, .. } = way.shape;
+    fn attend(&self, at: usize, batch: &Batch, qkv: &Tensor) -> Result<Tensor> {
         let Some(laid) = batch.ways.get(at) else { bail!("expected a way of attending, got number {at}") };
+        let AttentionShape { heads, width, .. } = laid.shape;
         let tokens = qkv.dim(0)?;
         let parts = qkv.reshape((tokens, 3, heads, width))?;
         let part = |at| parts.narrow(1, at, 1)?.squeeze(1);
@@ -176,7 +177,7 @@ impl Portable {
         };
         let tiles = tiles(groups, way.shape.reach).into_iter().map(masked).collect::<Result<_>>()?;
         let turns = way.turns.as_ref().map(|turns| turns.of(offsets, &self.device)).transpose()?;
-        Ok(Way { tiles, turns })
+        Ok(Way { shape: way.shape, tiles, turns })
     }
 
     fn select(&self, rows: &Tensor, tokens: impl Iterator<Item = usize>) -> Result<Tensor> {

@@ -150,7 +150,7 @@ impl Family {
     }
 }
 
-/// A folder of `ModernBERT`, whose layers see all, 2 to either side, 2 to either side, and all.
+/// A folder of ModernBERT, whose layers see all, 2 to either side, 2 to either side, and all.
 pub(in crate::model::arch::text) fn modernbert() -> Folder {
     let config = json!({"model_type": "modernbert", "hidden_size": HIDDEN, "intermediate_size": INNER,
         "num_attention_heads": HEADS, "num_hidden_layers": 4, "vocab_size": WORDS, "max_position_embeddings": 300,

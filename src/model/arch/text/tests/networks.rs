@@ -1,7 +1,10 @@
 //! The encoder of each family against the reference, alone and in company.
 
+use candle_core::{Device, Tensor};
+
 use super::folder::{FAMILIES, Folder, ids, modernbert, prepare};
 use super::reference::{encode, mean};
+use crate::model::Model;
 
 /// Rows of 1 to 14 tokens.
 const ROWS: [&[i64]; 5] =
@@ -84,6 +87,15 @@ fn a_prefix_and_buffers_change_nothing() {
         strange.add("adapter.weight", &[2]);
         assert_eq!(strange.refused(), "model.safetensors: no layer uses \"adapter.weight\"");
     }
+}
+
+#[test]
+fn inputs_are_as_many_as_tables() {
+    let Model::Candle(model) = FAMILIES[0].folder().load().model else { panic!("not on candle") };
+    let told = |inputs: &[Tensor]| model.forward(inputs).expect_err("refused").to_string();
+    assert!(told(&[]).starts_with("expected packed rows, got no inputs"));
+    let one = Tensor::new(&[0_u32, 1], &Device::Cpu).expect("a tensor");
+    assert!(told(&[one.clone(), one]).starts_with("expected 3 inputs, got 1"));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Reference<'_> {
         rows
     }
 
-    /// `ModernBERT`.
+    /// ModernBERT.
     pub(super) fn modernbert(&self, ids: &[usize]) -> Matrix {
         let words = ids.iter().map(|id| self.row("embeddings.tok_embeddings.weight", *id)).collect();
         let mut rows = self.norm("embeddings.norm", &words);

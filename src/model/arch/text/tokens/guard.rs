@@ -9,7 +9,7 @@ use crate::model::{Files, LoadError};
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Longest string outside the vocabulary, but for the tables below.
 const STRING_BYTES_MAX: usize = 4096;
-/// Longest table of `SentencePiece`'s normalizations, in base64; XLM-RoBERTa's has 320 KB.
+/// Longest table of SentencePiece's normalizations, in base64; XLM-RoBERTa's has 320 KB.
 const CHARSMAP_BYTES_MAX: usize = 4 << 20;
 /// Tokens beside the vocabulary.
 const ADDED_MAX: usize = 1 << 16;

@@ -6,13 +6,13 @@ use crate::model::Room;
 use crate::types::{Error, Rows, Tensor};
 
 /// Ids, and what goes with them: `[rows, tokens]` each.
-pub(super) struct Ids {
+pub(super) struct Given {
     pub(super) ids: Tensor,
     pub(super) mask: Option<Tensor>,
     pub(super) types: Option<Tensor>,
 }
 
-impl Ids {
+impl Given {
     /// Errors: shapes that differ, an id or type that the model does not know, a mask that is not ones and then zeros, a row that
     /// is empty or too long.
     pub(super) fn rows(&self, limits: &Limits, room: &mut Room<'_>) -> Result<Rows, Error> {

@@ -11,7 +11,7 @@ mod tokenizer;
 
 pub(super) use self::limits::Limits;
 
-use self::ids::Ids;
+use self::ids::Given;
 use self::pack::Packing;
 use self::texts::Texts;
 use super::task::Task;
@@ -88,7 +88,7 @@ impl Prepare for Tokens {
             }
             (_, None, Some(ids)) => {
                 refuse_beside(IDS, &[(PAIR, &pair)])?;
-                let rows = Ids { ids, mask, types }.rows(&self.limits, room)?;
+                let rows = Given { ids, mask, types }.rows(&self.limits, room)?;
                 Ok(Prepared { rows, truncated: Vec::new() })
             }
             _ => Err(Error::invalid(format!("expected one of the inputs \"{TEXT}\" and \"{IDS}\""))),
@@ -126,7 +126,7 @@ impl Prepare for Tokens {
         }
         let mut packing = Packing::new(&self.limits);
         for row in 0..count {
-            // Any ids but the padding's do, if they are not all the same.
+            // Any ids do, if they are not all the same.
             let ids = (0..length).map(|at| u32::try_from((row + 7 * at) % self.limits.vocabulary).unwrap_or_default());
             packing.push(ids.map(|id| (id, 0)));
         }

@@ -82,13 +82,16 @@ impl Texts {
             let pair = pair.map(|pair| self.read_text(PAIR, row, pair)).transpose()?;
             let encoded = self.tokenizer.encode(&text, pair.as_ref(), self.length_max);
             let encoded = encoded.map_err(|reason| Error::invalid(format!("input \"{TEXT}\", row {row}: {reason}")))?;
+            if encoded.tokens.is_empty() {
+                return Err(Error::invalid(format!("input \"{TEXT}\", row {row}: the tokenizer gives it no tokens")));
+            }
             truncated.push(encoded.cut);
             packing.push(encoded.tokens.into_iter());
         }
         if truncated.iter().all(|cut| *cut == 0) {
             truncated.clear();
         }
-        let rows = packing.rows().ok_or_else(|| Error::new(Reason::Model, "the tokenizer gave a text no tokens"))?;
+        let rows = packing.rows().ok_or_else(|| Error::new(Reason::Model, "the packed rows have no tokens"))?;
         Ok(Prepared { rows, truncated })
     }
 

@@ -41,7 +41,7 @@ impl Tokenizer {
     pub(super) fn read(files: &Files, file: &str, limits: &Limits, side: Option<&str>) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::new(file, reason);
         let (bytes, value) = parse(files, file)?;
-        check(&value).map_err(|reason| failed(reason))?;
+        check(&value).map_err(failed)?;
         let load = AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(&bytes));
         let loaded = catch_unwind(load).map_err(|_| failed("the tokenizer failed to read it".to_owned()))?;
         let mut inner = loaded.map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;

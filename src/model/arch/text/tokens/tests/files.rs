@@ -17,7 +17,7 @@ fn replace(pattern: &Value, content: &str) -> Value {
     json!({"type": "Replace", "pattern": pattern, "content": content})
 }
 
-fn sequence(parts: Vec<Value>) -> Value {
+fn sequence(parts: &[Value]) -> Value {
     json!({"type": "Sequence", "normalizers": parts})
 }
 
@@ -25,17 +25,13 @@ fn sequence(parts: Vec<Value>) -> Value {
 fn replacements_may_not_multiply_a_text() {
     let grown = "`normalizer`: its replacements could make a text 64 times longer, and more";
     let doubling = replace(&json!({"String": "a"}), "aa");
-    assert_eq!(told(|file| file["normalizer"] = sequence(vec![doubling; 20])), grown);
+    assert_eq!(told(|file| file["normalizer"] = sequence(&vec![doubling; 20])), grown);
     assert_eq!(told(|file| file["normalizer"] = replace(&json!({"String": ""}), &"x".repeat(64))), grown);
     assert_eq!(told(|file| file["normalizer"] = replace(&json!({"Regex": "."}), &"x".repeat(64))), grown);
     let mut deep = json!({"type": "Lowercase"});
     for _ in 0..40 {
-        deep = sequence(vec![
-            deep,
-            json!({"type": "Lowercase"}),
-            json!({"type": "Lowercase"}),
-            json!({"type": "Lowercase"}),
-        ]);
+        deep =
+            sequence(&[deep, json!({"type": "Lowercase"}), json!({"type": "Lowercase"}), json!({"type": "Lowercase"})]);
     }
     let parts = told(|file| file["normalizer"] = deep);
     assert_eq!(parts, "`normalizer`: expected at most 256 parts in all");

@@ -1,6 +1,6 @@
 //! Ids that clients made.
 
-use crate::model::arch::text::tests::folder::{FAMILIES, Inputs, integers, modernbert, prepare};
+use crate::model::arch::text::tests::folder::{FAMILIES, Family, Inputs, integers, modernbert, prepare};
 use crate::types::Tensor;
 
 pub(super) fn ids(dims: &[usize], numbers: &[i64]) -> Tensor {
@@ -65,7 +65,7 @@ fn what_was_computed_on_can_be_shown() {
 
 #[test]
 fn made_up_rows_are_valid() {
-    for folder in FAMILIES.iter().map(|family| family.folder()).chain([modernbert()]) {
+    for folder in FAMILIES.iter().map(Family::folder).chain([modernbert()]) {
         let loaded = folder.load();
         let prepare = loaded.about.prepare.as_ref().expect("text is prepared");
         let longest = prepare.length_max().expect("lengths differ");

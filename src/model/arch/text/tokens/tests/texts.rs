@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::model::arch::text::tests::folder::{FAMILIES, Folder, Inputs, prepare, texts};
+use crate::model::arch::text::tests::folder::{FAMILIES, Folder, Inputs, prepare, texts, tokenizer};
 use crate::model::{Loaded, Prepared};
 use crate::types::{Presence, Tensor};
 
@@ -144,6 +144,16 @@ fn a_prompt_is_put_before_each_text() {
     let sentence = json!({"default_prompt_name": "query", "prompts": {"query": "w9 ", "passage": "w8 "}});
     folder.json("config_sentence_transformers.json", &sentence);
     assert_eq!(uints(&rows(&folder.load(), &["w4"]).rows.inputs()[0]), [2, 9, 4, 3]);
+}
+
+#[test]
+fn a_text_without_tokens_is_refused() {
+    let mut folder = FAMILIES[0].folder();
+    let mut file = tokenizer();
+    file["post_processor"] = serde_json::Value::Null;
+    folder.json("tokenizer.json", &file);
+    let told = told(&folder.load(), &vec![("text", texts(&["w4", " "]))]);
+    assert_eq!(told, "input \"text\", row 1: the tokenizer gives it no tokens");
 }
 
 #[test]
