@@ -54,6 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli"]),
     ("hyper", &["net", "api"]),
     ("hyper_util", &["net", "api"]),
+    ("png", &["model"]),
     ("prometheus", &["monitor"]),
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),

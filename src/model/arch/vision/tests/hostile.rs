@@ -65,8 +65,11 @@ fn sizes_of_a_residual_network_are_checked_before_anything_is_made_by_them() {
     none.tensors.insert("classifier.1.weight".to_owned(), (vec![0, 12], Vec::new()));
     let first = "model.safetensors: tensor \"classifier.1.weight\": expected a first dimension of 1 to 1048576, got";
     assert_eq!(none.refused(), format!("{first} shape [0, 12]"));
-    let huge = basic().with("embedding_size", json!(1 << 16)).prepared("size", json!({"shortest_edge": 2000}));
-    assert!(huge.refused().starts_with("model.safetensors: tensor \"resnet.embedder"), "{}", huge.refused());
+    let stem = "resnet.embedder.embedder.convolution";
+    let mut huge = basic().with("embedding_size", json!(300)).prepared("size", json!({"shortest_edge": 2000}));
+    huge.add(&format!("{stem}.weight"), &[300, 3, 7, 7]);
+    let most = format!("\"{stem}\" makes nothing of [3, 2000, 2000], or more than 268435456 numbers");
+    assert_eq!(huge.refused(), format!("model.safetensors: {most}"));
 }
 
 #[test]

@@ -24,25 +24,25 @@ fn told(recipe: Result<Recipe, LoadError>) -> String {
     recipe.expect_err("refused").reason().to_owned()
 }
 
-fn resize(to: Sides, filter: Filter) -> Option<Resize> {
-    Some(Resize { to, filter, first: First::Across })
+fn resize(to: Sides, filter: Filter) -> Resize {
+    Resize { to, filter, first: First::Across }
 }
 
-fn square(side: usize) -> Option<Crop> {
-    Some(Crop { width: side, height: side, half: Half::Down })
+fn square(side: usize) -> Crop {
+    Crop { width: side, height: side, half: Half::Down }
 }
 
 #[test]
 fn what_a_file_leaves_out_is_its_classes_default() {
     let vit = of_hub(&json!({}), Kind::VIT).expect("a recipe");
-    assert_eq!(vit.resize, resize(Sides::Both(224, 224), Filter::Bilinear));
+    assert_eq!(vit.resize, Some(resize(Sides::Both(224, 224), Filter::Bilinear)));
     assert_eq!((vit.crop, vit.on_white, vit.center, vit.spread), (None, false, [127.5; 3], [127.5; 3]));
     let convnext = of_hub(&json!({}), Kind::CONVNEXT).expect("a recipe");
-    assert_eq!((convnext.resize, convnext.crop), (resize(Sides::Both(384, 384), Filter::Bicubic), None));
+    assert_eq!((convnext.resize, convnext.crop), (Some(resize(Sides::Both(384, 384), Filter::Bicubic)), None));
     let deit = of_hub(&json!({"image_processor_type": "DeiTImageProcessorFast"}), Kind::VIT).expect("a recipe");
-    assert_eq!((deit.resize, deit.crop), (resize(Sides::Both(256, 256), Filter::Bicubic), square(224)));
+    assert_eq!((deit.resize, deit.crop), (Some(resize(Sides::Both(256, 256), Filter::Bicubic)), Some(square(224))));
     let bit = of_hub(&json!({"image_processor_type": "BitImageProcessor"}), Kind::VIT).expect("a recipe");
-    assert_eq!((bit.resize, bit.crop), (resize(Sides::Shorter(224), Filter::Bicubic), square(224)));
+    assert_eq!((bit.resize, bit.crop), (Some(resize(Sides::Shorter(224), Filter::Bicubic)), Some(square(224))));
     assert!(bit.on_white);
     assert_eq!(of_hub(&json!({"feature_extractor_type": "CLIPFeatureExtractor"}), Kind::VIT).expect("a recipe"), bit);
 }
@@ -52,16 +52,16 @@ fn sizes_are_read_in_every_form() {
     let old = of_hub(&json!({"feature_extractor_type": "ViTFeatureExtractor", "size": 30}), Kind::VIT);
     assert_eq!(old.expect("a recipe").size(), Some((30, 30)));
     let both = of_hub(&json!({"size": {"height": 20, "width": 30}, "resample": 3}), Kind::VIT).expect("a recipe");
-    assert_eq!(both.resize, resize(Sides::Both(30, 20), Filter::Bicubic));
+    assert_eq!(both.resize, Some(resize(Sides::Both(30, 20), Filter::Bicubic)));
     let convnext = of_hub(&json!({"size": {"shortest_edge": 64}, "crop_pct": 0.875}), Kind::CONVNEXT);
     let convnext = convnext.expect("a recipe");
-    assert_eq!((convnext.resize, convnext.crop), (resize(Sides::Shorter(73), Filter::Bicubic), square(64)));
+    assert_eq!((convnext.resize, convnext.crop), (Some(resize(Sides::Shorter(73), Filter::Bicubic)), Some(square(64))));
     let text = json!({"image_processor_type": "BitImageProcessor", "size": 50, "crop_size": {"height": 8, "width": 9}});
     let bit = of_hub(&text, Kind::VIT).expect("a recipe");
-    assert_eq!((bit.resize, bit.size()), (resize(Sides::Shorter(50), Filter::Bicubic), Some((9, 8))));
+    assert_eq!((bit.resize, bit.size()), (Some(resize(Sides::Shorter(50), Filter::Bicubic)), Some((9, 8))));
     let cut = json!({"do_resize": false, "do_center_crop": true, "crop_size": 12, "do_rescale": false});
     let cut = of_hub(&cut, Kind::VIT).expect("a recipe");
-    assert_eq!((cut.resize, cut.crop, cut.center, cut.spread), (None, square(12), [0.5; 3], [0.5; 3]));
+    assert_eq!((cut.resize, cut.crop, cut.center, cut.spread), (None, Some(square(12)), [0.5; 3], [0.5; 3]));
     let raw = of_hub(&json!({"do_normalize": false, "rescale_factor": 0.5}), Kind::VIT).expect("a recipe");
     assert_eq!((raw.center, raw.spread), ([0.0; 3], [2.0; 3]));
 }

@@ -89,24 +89,24 @@ impl Network {
 
     fn run(&self, folder: &Folder, image: &[f32]) -> Vec<f64> {
         let weights = Weights(&folder.tensors);
-        let step = |rows: &Volume, [convolution, norm]: &[String; 2], stride: usize| {
+        let normed = |rows: &Volume, [convolution, norm]: &[String; 2], stride: usize| {
             rows.convolve(&weights, convolution, stride).batch_norm(&weights, norm)
         };
         let stem = self.names.stem.map(str::to_owned);
-        let mut rows = step(&Volume::new([3, SIDE, SIDE], image), &stem, 2).relu().pooled();
+        let mut rows = normed(&Volume::new([3, SIDE, SIDE], image), &stem, 2).relu().pooled();
         for (stage, block, _) in self.blocks() {
             let (name, stride) = ((self.names.block)(stage, block), self.stride(stage, block));
             let mut main = rows.clone();
             for (number, (_, strides)) in self.convolutions.iter().enumerate() {
                 let names = (self.names.parts)(number).map(|part| format!("{name}.{part}"));
-                main = step(&main, &names, if *strides { stride } else { 1 });
+                main = normed(&main, &names, if *strides { stride } else { 1 });
                 if number + 1 < self.convolutions.len() {
                     main = main.relu();
                 }
             }
             let names = self.names.shortcut.map(|part| format!("{name}.{part}"));
             let has_shortcut = folder.tensors.contains_key(&format!("{}.weight", names[0]));
-            let shortcut = if has_shortcut { step(&rows, &names, stride) } else { rows };
+            let shortcut = if has_shortcut { normed(&rows, &names, stride) } else { rows };
             rows = main.plus(&shortcut).relu();
         }
         weights.linear(self.names.classifier, &rows.means())
