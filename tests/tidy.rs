@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["net", "api"]),
     ("hyper_util", &["net", "api"]),
     ("notify", &["registry"]),
+    ("png", &["model"]),
     ("prometheus", &["monitor"]),
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),

@@ -18,6 +18,9 @@ pub(super) const HUB_WEIGHTS: &str = "model.safetensors";
 /// Which files have them, if they are.
 const HUB_INDEX: &str = "model.safetensors.index.json";
 
+/// Names of files that an error lists.
+const NAMES_SHOWN: usize = 6;
+
 /// A kind of model.
 #[derive(Clone, Copy, Debug)]
 pub struct Architecture {
@@ -144,7 +147,12 @@ fn unknown(files: &Files) -> LoadError {
     };
     let mut markers: Vec<String> = ARCHITECTURES.iter().filter_map(marker).collect();
     markers.push(format!("{HUB_CONFIG} (Hugging Face)"));
-    let there = if names.is_empty() { "no files".to_owned() } else { names.join(", ") };
+    let shown = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let there = match names.len() {
+        0 => "no files".to_owned(),
+        count if count > NAMES_SHOWN => format!("{shown} and {} more", count - NAMES_SHOWN),
+        _ => shown,
+    };
     let markers = markers.join(" or ");
     LoadError::new("version", format!("unknown kind of model: expected {markers}, found {there}"))
 }

@@ -24,7 +24,8 @@ impl Single {
         Self { path: path.into() }
     }
 
-    /// The name under which it is served: that of its folder, without what no model's name may have.
+    /// The name under which it is served: that of its folder, without what no model's name may have. Where that is a version's
+    /// number, or a revision in a hub's cache, the folder above tells the name.
     pub fn name(&self) -> String {
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         name_of(&path)
@@ -50,7 +51,17 @@ fn listing(name: &str, folder: &Path) -> Result<Listing, String> {
 }
 
 fn name_of(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name_of_folder = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut name = name_of_folder(path).unwrap_or_default();
+    let above = path.parent().and_then(|parent| Some((parent, name_of_folder(parent)?)));
+    if let Some((snapshots, parent)) = above {
+        let cached = snapshots.parent().and_then(name_of_folder).filter(|_| parent == "snapshots");
+        match cached.and_then(|cached| cached.rsplit_once("--").map(|(_, model)| model.to_owned())) {
+            Some(model) => name = model,
+            None if name.parse::<Version>().is_ok() => name = parent,
+            None => {}
+        }
+    }
     let legal = |character: &char| character.is_ascii_alphanumeric() || "_-.".contains(*character);
     let name: String = name.chars().filter(legal).skip_while(|first| *first == '.').take(NAME_CHARS_MAX).collect();
     if name.is_empty() { NAMELESS.to_owned() } else { name }
@@ -69,6 +80,8 @@ mod tests {
         for (path, wanted) in [
             ("/a/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"),
             ("/a/my model (2)", "mymodel2"),
+            ("/a/my_model/1", "my_model"),
+            ("/hub/models--org--small-bert/snapshots/0a1b2c", "small-bert"),
             ("/a/..hidden", "hidden"),
             ("/a/模型", "model"),
             ("/", "model"),

@@ -3,6 +3,7 @@
 mod generate;
 mod hostile;
 mod reference;
+mod residual;
 mod shipped;
 
 use std::collections::BTreeMap;

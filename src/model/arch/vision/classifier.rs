@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Tensor, bail};
+use candle_core::Tensor;
 use candle_nn::ops::softmax_last_dim;
 
 use super::images::Images;
@@ -66,8 +66,8 @@ struct Classifier(Box<dyn CandleModel>);
 
 impl CandleModel for Classifier {
     fn forward(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
-        let outputs = self.0.forward(inputs)?;
-        let [logits] = outputs.as_slice() else { bail!("expected one output, got {}", outputs.len()) };
-        Ok(vec![logits.clone(), softmax_last_dim(logits)?])
+        let mut outputs = self.0.forward(inputs)?;
+        outputs.extend(outputs.first().map(softmax_last_dim).transpose()?);
+        Ok(outputs)
     }
 }

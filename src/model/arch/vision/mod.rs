@@ -8,6 +8,8 @@ mod image;
 mod images;
 mod processor;
 pub(crate) mod resnet;
+#[cfg(test)]
+mod tests;
 pub(crate) mod vit;
 
 /// Largest side of what a model takes.

@@ -7,6 +7,8 @@ mod jpeg;
 mod picture;
 mod png;
 mod resize;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

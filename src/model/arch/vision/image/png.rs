@@ -78,8 +78,8 @@ impl<'a> Png<'a> {
 fn transparent(info: &Info<'_>) -> Option<[u8; 3]> {
     let told: &[u8] = info.trns.as_deref()?;
     match (info.color_type, info.bit_depth, told) {
-        (ColorType::Rgb, BitDepth::Eight, [_, red, _, green, _, blue]) => Some([*red, *green, *blue]),
-        (ColorType::Grayscale, BitDepth::Eight, [_, gray]) => Some([*gray; 3]),
+        (ColorType::Rgb, BitDepth::Eight, [red, green, blue]) => Some([*red, *green, *blue]),
+        (ColorType::Grayscale, BitDepth::Eight, [gray]) => Some([*gray; 3]),
         (ColorType::Indexed, ..) => {
             let index = told.iter().position(|alpha| *alpha == 0)?;
             let others_are_opaque = told.iter().enumerate().all(|(at, alpha)| at == index || *alpha == u8::MAX);
