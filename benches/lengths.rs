@@ -27,6 +27,9 @@ use sconce::types::Rows;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One text in so many is long: 256 to 512 tokens, the others 3 to 32.
 const LONG_ONE_IN: u64 = 20;
 const SHORT_MAX: usize = 32;
@@ -187,7 +190,7 @@ struct Tokens(AtomicU64);
 
 impl Listener for Tokens {
     fn ran(&self, batch: Ran, _now: Instant) {
-        self.0.fetch_add(batch.size as u64, Ordering::Relaxed);
+        self.0.fetch_add((batch.size + batch.padding) as u64, Ordering::Relaxed);
     }
 
     fn bisected(&self) {}

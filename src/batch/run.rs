@@ -30,7 +30,8 @@ pub(super) async fn run(
         let (parts, outcome) = execute(queue, device, parts).await;
         let ended = Instant::now();
         let took = ended.saturating_duration_since(started);
-        let ran = Ran { rows: batch.rows, size: batch.size, release: batch.release };
+        let padding = device.padding(batch.size);
+        let ran = Ran { rows: batch.rows, size: batch.size, padding, release: batch.release };
         listener.ran(ran, ended);
         match outcome {
             Ok(outputs) => {

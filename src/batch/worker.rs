@@ -37,6 +37,8 @@ pub struct Ran {
     pub rows: usize,
     /// Its size: rows, or tokens.
     pub size: usize,
+    /// What was computed beside that, to fill the batch up.
+    pub padding: usize,
     /// Why it was released when it was.
     pub release: Release,
 }

@@ -49,6 +49,12 @@ impl Device {
         }
     }
 
+    /// Elements that are computed beside those of a batch of this size, because only some sizes can be run: none on
+    /// processors, where rows are packed.
+    pub fn padding(&self, _size: usize) -> usize {
+        0
+    }
+
     /// Runs a batch.
     ///
     /// Not cancel safe: dropping it loses the answer; the device is free again when the batch has ended.

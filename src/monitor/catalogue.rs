@@ -40,8 +40,12 @@ catalogue! {
         "Connections that could not be accepted, such as for want of descriptors; accepting pauses after each.";
     BATCH_BISECTIONS = "sconce_batch_bisections_total" COUNTER "batches" DEPLOYMENT,
         "Batches that failed and were cut in two to find the guilty request.";
+    BATCH_PADDING = "sconce_batch_padding_tokens_total" COUNTER "tokens" DEPLOYMENT,
+        "Tokens that were computed only to fill batches up, of models whose rows differ in length.";
     BATCH_ROWS = "sconce_batch_rows" HISTOGRAM "rows" DEPLOYMENT,
         "Rows of the batches that ran.";
+    BATCH_TOKENS = "sconce_batch_tokens_total" COUNTER "tokens" DEPLOYMENT,
+        "Tokens of the batches that ran, without padding, of models whose rows differ in length.";
     BATCHES = "sconce_batches_total" COUNTER "batches" &["model", "version", "release"],
         "Batches that ran, by the reason why each was released when it was.";
     BUILD_INFO = "sconce_build_info" GAUGE "" &["version", "target"],

@@ -109,6 +109,10 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
         phase(page, labels, times);
     }
     page.bounded(named::BATCH_ROWS, &labels, &seen.batch_rows);
+    if let Some(tokens) = &seen.batch_tokens {
+        page.counter(named::BATCH_TOKENS, &labels, tokens.computed);
+        page.counter(named::BATCH_PADDING, &labels, tokens.padding);
+    }
     for (release, count) in &seen.batches {
         page.counter(named::BATCHES, &[labels[0], labels[1], release.label()], *count);
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bounds;
 use super::latency::Latency;
 use super::scores::{ScoreBook, ScorePlan};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, TokenCounts};
 use super::traffic::Traffic;
 use crate::stats::Bounded;
 use crate::types::{Release, Scores};
@@ -23,6 +23,19 @@ pub trait QueueView: Send + Sync {
     fn oldest(&self) -> Option<Instant>;
     /// Size of what may wait now: rows, or tokens.
     fn size_limit(&self) -> usize;
+    /// Are sizes tokens?
+    fn counts_tokens(&self) -> bool;
+}
+
+/// What a batch held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchCounts {
+    /// Its rows.
+    pub rows: usize,
+    /// Its size: rows, or tokens.
+    pub size: usize,
+    /// What was computed beside that, to fill it up.
+    pub padding: usize,
 }
 
 /// Where one deployment's requests, batches and scores are counted. About 280 KiB, most of it the window's readings.
@@ -41,6 +54,8 @@ struct Core {
     traffic: Traffic,
     latency: Latency,
     batch_rows: Bounded,
+    batch_size: AtomicU64,
+    batch_padding: AtomicU64,
     batches: [AtomicU64; Release::ALL.len()],
     bisections: AtomicU64,
     rebuilds: AtomicU64,
@@ -54,6 +69,8 @@ impl Core {
             traffic: Traffic::new(),
             latency: Latency::new(window, origin),
             batch_rows: Bounded::new(&bounds::ROWS),
+            batch_size: AtomicU64::new(0),
+            batch_padding: AtomicU64::new(0),
             batches: [const { AtomicU64::new(0) }; Release::ALL.len()],
             bisections: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
@@ -89,13 +106,15 @@ impl Instruments {
     ///
     /// The sliding window moves on here, where it costs one look at the time for all requests of a batch: nothing is
     /// recorded of an answered request unless a batch ran just before.
-    pub fn batch_ran(&self, rows: usize, release: Release, now: Instant) {
+    pub fn batch_ran(&self, batch: BatchCounts, release: Release, now: Instant) {
         if self.core.latency.is_due(now) {
             self.scores.turn(now);
             self.core.latency.turn(now);
         }
         #[expect(clippy::cast_precision_loss, reason = "no batch has 2^53 rows")]
-        self.core.batch_rows.record(rows as f64);
+        self.core.batch_rows.record(batch.rows as f64);
+        self.core.batch_size.fetch_add(batch.size as u64, Relaxed);
+        self.core.batch_padding.fetch_add(batch.padding as u64, Relaxed);
         // Releases are numbered in the order of `Release::ALL`; get() rather than trust in it.
         if let Some(batches) = self.core.batches.get(release as usize) {
             batches.fetch_add(1, Relaxed);
@@ -147,6 +166,10 @@ impl Instruments {
             response_bytes: core.traffic.response_bytes(),
             phases: core.latency.snapshot(now),
             batch_rows: core.batch_rows.snapshot(),
+            batch_tokens: queue.as_ref().filter(|queue| queue.counts_tokens()).map(|_| TokenCounts {
+                computed: core.batch_size.load(Relaxed),
+                padding: core.batch_padding.load(Relaxed),
+            }),
             batches: batches.map(|(release, count)| (*release, count.load(Relaxed))).collect(),
             bisections: core.bisections.load(Relaxed),
             rebuilds: core.rebuilds.load(Relaxed),

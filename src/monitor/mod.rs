@@ -23,13 +23,13 @@ mod traffic;
 pub use catalogue::reference;
 pub use export::CONTENT_TYPE;
 pub use hub::{Monitor, Reading, Settings};
-pub use instruments::{Instruments, QueueView};
+pub use instruments::{BatchCounts, Instruments, QueueView};
 pub use journey::Journey;
 pub use latency::{PHASES, Phase};
 pub use loads::LoadResult;
 pub use process::resident_bytes;
 pub use scores::ScorePlan;
-pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot};
+pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot, TokenCounts};
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub phases: Vec<PhaseSnapshot>,
     /// Rows of batches.
     pub batch_rows: BoundedCounts,
+    /// Tokens of batches; only of models whose rows differ in length.
+    pub batch_tokens: Option<TokenCounts>,
     /// Batches by every release reason.
     pub batches: Vec<(Release, u64)>,
     /// Failed batches that were cut in two.
@@ -44,6 +46,15 @@ pub struct Snapshot {
     pub ready: bool,
     /// What was predicted, and how surely.
     pub scores: ScoreSnapshot,
+}
+
+/// Tokens of batches.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenCounts {
+    /// Of their rows.
+    pub computed: u64,
+    /// Computed beside those, to fill batches up.
+    pub padding: u64,
 }
 
 /// Times of one phase.

@@ -9,7 +9,7 @@ use crate::batch::{Limits, Listener, Queue, Ran, Unit, Worker};
 use crate::config::{ModelConfig, ScoreKind};
 use crate::guard::Tenant;
 use crate::model::{About, Scoring};
-use crate::monitor::{Instruments, QueueView, ScorePlan};
+use crate::monitor::{BatchCounts, Instruments, QueueView, ScorePlan};
 use crate::types::{ModelName, Version};
 
 /// A version of a model that takes requests.
@@ -98,11 +98,16 @@ impl QueueView for Queue {
     fn size_limit(&self) -> usize {
         Self::size_limit(self)
     }
+
+    fn counts_tokens(&self) -> bool {
+        self.limits().unit == Unit::Tokens
+    }
 }
 
 impl Listener for Instruments {
     fn ran(&self, batch: Ran, now: Instant) {
-        self.batch_ran(batch.rows, batch.release, now);
+        let Ran { rows, size, padding, release } = batch;
+        self.batch_ran(BatchCounts { rows, size, padding }, release, now);
     }
 
     fn bisected(&self) {

@@ -120,16 +120,19 @@ impl<O: Operators> Head<O> {
     }
 
     /// How its outputs are scored.
-    pub(super) fn scores(&self) -> Option<Declared> {
-        let Self::Classify(classes) = self else { return None };
-        let (output, kind) = match classes.meaning {
-            Meaning::Exclusive => (0, ScoreKind::Logits),
-            Meaning::Independent => (1, ScoreKind::Sigmoid),
-            Meaning::Values => (0, ScoreKind::Regression),
-            Meaning::Fit { .. } => return None,
-        };
-        let labels = if kind == ScoreKind::Regression { Vec::new() } else { classes.labels.clone() };
-        Some(Declared { file: HUB_CONFIG, output, kind, labels, range: None })
+    pub(super) fn scores(&self) -> Declared {
+        let file = HUB_CONFIG;
+        let declared = |output, kind| Declared { file, output, kind, labels: Vec::new(), range: None };
+        let Self::Classify(classes) = self else { return declared(0, ScoreKind::Embedding) };
+        let labels = || classes.labels.clone();
+        match classes.meaning {
+            Meaning::Exclusive => Declared { labels: labels(), ..declared(0, ScoreKind::Logits) },
+            Meaning::Independent => Declared { labels: labels(), ..declared(1, ScoreKind::Sigmoid) },
+            Meaning::Values => declared(0, ScoreKind::Regression),
+            Meaning::Fit { is_sigmoid } => {
+                Declared { range: is_sigmoid.then_some((0.0, 1.0)), ..declared(1, ScoreKind::Regression) }
+            }
+        }
     }
 
     /// The outputs of an encoder's `[tokens, hidden]`.

@@ -93,7 +93,7 @@ pub(super) fn text_model(source: &Source<'_>, family: &Family) -> Result<Loaded,
     };
     weights.finish(&UNUSED_BUFFERS)?;
     let signature = Signature { inputs: tokens.inputs().to_vec(), outputs: head.outputs() };
-    let scoring = Scoring::resolve(&signature, head.scores().as_ref(), &source.config.confidence)?;
+    let scoring = Scoring::resolve(&signature, Some(&head.scores()), &source.config.confidence)?;
     let prepare = Some(std::sync::Arc::new(tokens) as std::sync::Arc<dyn super::super::Prepare>);
     let about = About { signature, prepare, scoring, platform: family.platform };
     Ok(Loaded { about, model: Model::Candle(Box::new(TextModel { operators, encoder, head })) })

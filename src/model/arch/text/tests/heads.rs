@@ -159,7 +159,8 @@ fn a_pairs_score_has_the_activation_that_is_named() {
     let mut folder = FAMILIES[0].classifier(1);
     let loaded = folder.load();
     let names: Vec<&str> = loaded.about.signature.outputs.iter().map(|output| output.name.as_str()).collect();
-    assert_eq!((names, loaded.about.scoring), (vec!["logits", "score"], None));
+    let scoring = loaded.about.scoring.expect("scored");
+    assert_eq!((names, scoring.output, scoring.range), (vec!["logits", "score"], 1, Some((0.0, 1.0))));
     let logit = folder.outputs(&ROWS)[0][0][0];
     let score = |folder: &Folder| folder.outputs(&ROWS)[1][0][0];
     let sigmoid = 1.0 / (1.0 + (-logit).exp());
