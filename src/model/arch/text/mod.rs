@@ -85,12 +85,13 @@ pub(super) fn text_model(source: &Source<'_>, family: &Family) -> Result<Loaded,
     let parts = Parts { operators: &operators, weights: &weights, prefix: "" };
     let head = match task {
         Task::Embed(modules) => {
-            weights.ignore_prefixes(family.unused);
             weights.ignore_prefixes(&["classifier."]);
             Head::embed(&parts, source.files, &modules, plan.hidden)?
         }
         Task::Classify(meaning) => Head::classify(&parts, &config, &(family.classifier)(&config)?, meaning, &plan)?,
     };
+    // What the head took is not among what is left.
+    weights.ignore_prefixes(family.unused);
     weights.finish(&UNUSED_BUFFERS)?;
     let signature = Signature { inputs: tokens.inputs().to_vec(), outputs: head.outputs() };
     let scoring = Scoring::resolve(&signature, Some(&head.scores()), &source.config.confidence)?;

@@ -106,6 +106,10 @@ fn dense_and_normalize_follow_in_order() {
 fn classes_are_scored_as_the_folder_says() {
     for family in &FAMILIES {
         let mut folder = family.classifier(3);
+        if family.is_roberta() {
+            // Older files have a pooler that nothing uses.
+            folder.add_linear("roberta.pooler.dense", HIDDEN, HIDDEN);
+        }
         let reference = Reference { tensors: &folder.tensors, prefix: "", eps: 1e-5 };
         let first = encode(&folder, Some(family), family.prefix, ROW).remove(0);
         let [dense, out] = family.classifier;
