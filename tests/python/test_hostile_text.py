@@ -27,7 +27,7 @@ def target(identity_models, tmp_path_factory):
 
 
 def texts(name: str, rows: list[bytes], shape: list[int] | None = None) -> tuple:
-    return name, "BYTES", shape or [len(rows)], serialize_byte_tensor(np.array(rows, dtype=np.object_)).tobytes()
+    return name, "BYTES", shape or [len(rows)], serialize_byte_tensor(np.array(rows, dtype=np.object_)).item()
 
 
 def numbers(name: str, rows: list[list[int]]) -> tuple:
