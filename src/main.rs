@@ -9,5 +9,6 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    sconce::app::keep_pools_from_spinning();
     sconce::cli::run(sconce::cli::Arguments::parse())
 }

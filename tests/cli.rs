@@ -2,6 +2,8 @@
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/demo.rs"]
+mod demo;
 #[path = "cli/words.rs"]
 mod words;
 

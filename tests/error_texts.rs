@@ -65,6 +65,10 @@ const UNREACHABLE: &[&str] = &[
     "unknown output type",
     // The build would be broken: what is compiled in, or made by us, cannot be read.
     "a row was not answered",
+    "expected a score for each sentence",
+    "expected more than one sentence",
+    "the answer has no output \"{output}\"",
+    "the answer has no rows",
     "held_out.toml: expected a number `{figure}`",
     "inputs: expected rows",
     "read the protocol's definition",

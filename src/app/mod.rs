@@ -3,12 +3,14 @@
 //! Deliberately absent: logic. Everything that decides lives in the rooms below.
 
 mod descriptors;
+mod environment;
 mod memory;
 mod server;
 mod signals;
 mod tasks;
 mod telemetry;
 
+pub use environment::keep_pools_from_spinning;
 pub use server::Server;
 pub use signals::Signals;
 pub use tasks::Tasks;

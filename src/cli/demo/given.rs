@@ -25,13 +25,15 @@ const CLASSES_SHOWN: usize = 5;
 pub(super) struct Given {
     name: String,
     is_text: bool,
-    pictures: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    pictures: Question,
 }
 
 impl Given {
-    /// The model in a folder, of texts or else of pictures.
-    pub(super) fn new(folder: &Single, is_text: bool, pictures: &[PathBuf]) -> Self {
-        Self { name: folder.name(), is_text, pictures: pictures.to_vec() }
+    /// The model in a folder, of texts or else of pictures. Errors: a picture cannot be read.
+    pub(super) fn new(folder: &Single, is_text: bool, files: &[PathBuf]) -> anyhow::Result<Self> {
+        let pictures = Question::of_pictures(files)?;
+        Ok(Self { name: folder.name(), is_text, files: files.to_vec(), pictures })
     }
 
     /// Its name.
@@ -60,7 +62,7 @@ impl Given {
         if self.is_text {
             return Ok(Question::of_texts(self.ranks(server)));
         }
-        Question::of_pictures(&self.pictures)
+        Ok(self.pictures.clone())
     }
 
     fn print(&self, answer: &Answer, rows: usize) -> anyhow::Result<()> {
@@ -83,7 +85,7 @@ impl Given {
     fn print_pictures(&self, answer: &Answer, probabilities: &[&[f32]]) {
         let told = answer.labels.iter().zip(&answer.confidence);
         for (at, (row, (label, confidence))) in probabilities.iter().zip(told).enumerate() {
-            let file = self.pictures.get(at).and_then(|file| file.file_name());
+            let file = self.files.get(at).and_then(|file| file.file_name());
             let name = file.map_or("the shipped picture".into(), |name| name.to_string_lossy());
             say(&format!("  {name}: {label} ({confidence:.3})"));
             let mut ranked: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
@@ -115,8 +117,7 @@ impl Given {
             latencies.extend(ended.context("a caller panicked")??);
         }
         latencies.sort_unstable();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for display")]
-        let rate = latencies.len() as f64 / begun.elapsed().as_secs_f64();
+        let rate = f64::from(u32::try_from(latencies.len())?) / begun.elapsed().as_secs_f64();
         if !latencies.is_empty() {
             let count = latencies.len();
             say(&format!(

@@ -53,7 +53,8 @@ pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
 async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = flags.text.as_ref().or(flags.image.as_ref());
-    let given = folder.map(|folder| Given::new(&Single::new(folder), flags.text.is_some(), &flags.picture));
+    let given =
+        folder.map(|folder| Given::new(&Single::new(folder), flags.text.is_some(), &flags.picture)).transpose()?;
     let source: Box<dyn RegistrySource> = match folder {
         Some(folder) => Box::new(Single::new(folder)),
         None => Box::new(Shipped),
