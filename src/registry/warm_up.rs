@@ -11,8 +11,10 @@ use crate::device::{Executor, guarded};
 use crate::model::About;
 use crate::types::{DataType, Error, Rows, Shape, Tensor, TensorSpec};
 
-/// Runs of each batch size.
+/// Runs of each batch size, if they are short.
 const ROUNDS: usize = 3;
+/// One run that takes so long tells enough by itself.
+const ONCE: Duration = Duration::from_millis(20);
 /// Elements of the row in the first batch, where rows differ in length.
 const SHORT: usize = 8;
 /// After a batch that took so long, larger ones would tell nothing that its time does not, and keep the model from serving.
@@ -93,9 +95,13 @@ fn run(executor: &mut dyn Executor, part: Rows, warmed: &mut WarmUp, until: Inst
     for _ in 0..ROUNDS {
         let started = Instant::now();
         guarded(executor, &parts).map_err(|fault| fault.error)?;
-        warmed.batches.push((size, started.elapsed()));
+        let took = started.elapsed();
+        warmed.batches.push((size, took));
         if Instant::now() > until {
             return Ok(false);
+        }
+        if took > ONCE {
+            break;
         }
     }
     Ok(true)
