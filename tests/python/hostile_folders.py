@@ -258,7 +258,6 @@ def added(count: int, chars: int, first: int = 1700) -> Callable[[dict], None]:
 
 
 TOKENIZER_FOLDERS = [
-    bert("tokenizer_missing", without(TOKENIZER), TOKENIZER),
     bert("tokenizer_empty", content(TOKENIZER, ""), TOKENIZER),
     bert("tokenizer_cut", cut(TOKENIZER, 0.7), TOKENIZER),
     bert("tokenizer_garbage", content(TOKENIZER, bytes(range(256)) * 100), TOKENIZER),
@@ -267,7 +266,7 @@ TOKENIZER_FOLDERS = [
     tokenizer("of_many_added_tokens", added(200_000, 10)),
     tokenizer("of_gigantic_added_tokens", added(10, 5 * MIB)),
     tokenizer("beyond_the_embedding", lambda data: data["model"]["vocab"].update(sorcery=1700), "1700"),
-    tokenizer("added_beyond_the_embedding", added(1, 10, 1_000_000), "1000000"),
+    tokenizer("added_beyond_the_embedding", added(1, 10, 1_000_000), "1699"),
     tokenizer("of_unknown_kind", lambda data: data["model"].update(type="Sorcery")),
     tokenizer("without_its_unknown", lambda data: data["model"]["vocab"].pop("[UNK]")),
     tokenizer("of_garbage_charsmap", lambda data: data.update(
@@ -320,7 +319,6 @@ PROCESSOR_FOLDERS = [
     processor("resample_unknown", resample=99),
     processor("unknown", "image_processor_type", "SorceryImageProcessor", image_processor_type="SorceryImageProcessor"),
     Hostile("processor_empty", "vit_32", content(PREPROCESSOR, ""), (PREPROCESSOR,)),
-    Hostile("processor_missing", "vit_32", without(PREPROCESSOR), (PREPROCESSOR,)),
 ]
 
 FOLDERS = [

@@ -73,6 +73,12 @@ def vit_32(folder: Path) -> None:
     save(folder, vit(32), processor, "vit_32")
 
 
+def pixels_vit(folder: Path) -> None:
+    """`vit_32` without its processor."""
+    vit_32(folder)
+    (folder / "preprocessor_config.json").unlink()
+
+
 def vit_48(folder: Path) -> None:
     """Bicubic, with pixels left between 0 and 1, no biases of query, key and value, and an epsilon that shows."""
     processor = ViTImageProcessor(

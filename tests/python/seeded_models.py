@@ -6,6 +6,7 @@
 The same seeds give the same bytes. Nothing is fetched: tokenizers and weights are made here.
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,6 +40,8 @@ POSITIONS = 64
 MODERNBERT_POSITIONS = 128
 # Half of it to each side: far less than the lengths that are asked.
 WINDOW = 16
+# Thirty models are made ready one after the other, and none is measured.
+SETTINGS = '[warmup]\ntime_max = "100ms"\n'
 # Far from what is usual, so that it shows who does not read it.
 EPSILON = 1e-2
 TOPICS = ("river", "bridge", "mayor", "nobody's \"fault\"")
@@ -133,6 +136,26 @@ def save_sentences(
         SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
 
 
+def as_before_version_6(folder: Path, length_max: int, *switches: str) -> None:
+    """Rewrites the files of a folder that sentence-transformers wrote otherwise until then, for texts in lower case.
+
+    `switches`: the ways of pooling that are on.
+    """
+    modules = json.loads((folder / "modules.json").read_text())
+    for module in modules:
+        module["type"] = "sentence_transformers.models." + module["type"].rsplit(".")[-1]
+    ways = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    files = {
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": length_max, "do_lower_case": True},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": HIDDEN, **{f"pooling_mode_{way}": way in switches for way in ways},
+        },
+    }  # fmt: skip
+    for name, data in files.items():
+        (folder / name).write_text(json.dumps(data, indent=2))
+
+
 def save_cross_encoder(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, activation: nn.Module | None = None
 ) -> None:
@@ -157,6 +180,13 @@ def embed_bert_cls(folder: Path) -> None:
     tokenizer = tokenizers.wordpiece(lowercase=False, model_max_length=POSITIONS)
     model = encoder(bert(tokenizer, hidden_act="gelu_new"), "embed_bert_cls")
     save_sentences(folder, model, tokenizer, Normalize(), pooling="cls")
+
+
+def embed_bert_older(folder: Path) -> None:
+    """The tokenizer keeps capitals, the folder does not; two poolings are joined."""
+    tokenizer = tokenizers.wordpiece(lowercase=False, model_max_length=POSITIONS)
+    save_sentences(folder, encoder(bert(tokenizer), "embed_bert_older"), tokenizer)
+    as_before_version_6(folder, 40, "cls_token", "mean_tokens")
 
 
 def embed_distilbert(folder: Path) -> None:
@@ -191,6 +221,11 @@ def embed_roberta_plain(folder: Path) -> None:
     """Likewise, where two positions are not for texts."""
     tokenizer = tokenizers.roberta()
     save(folder, encoder(roberta(tokenizer), "embed_roberta_plain"), tokenizer)
+
+
+def tokens_bert(folder: Path) -> None:
+    """The network of `embed_bert_plain` without a tokenizer."""
+    encoder(bert(tokenizers.wordpiece(lowercase=True)), "embed_bert_plain").save_pretrained(folder)
 
 
 def embed_bert_bf16(folder: Path) -> None:
@@ -282,8 +317,8 @@ def rank_xlm_roberta(folder: Path) -> None:
 
 
 EMBEDDINGS = (
-    embed_bert_mean, embed_bert_cls, embed_distilbert, embed_roberta, embed_xlm_roberta_dense, embed_modernbert,
-    embed_bert_plain, embed_roberta_plain, embed_bert_bf16, embed_bert_f16, embed_bert_sharded,
+    embed_bert_mean, embed_bert_cls, embed_bert_older, embed_distilbert, embed_roberta, embed_xlm_roberta_dense,
+    embed_modernbert, embed_bert_plain, embed_roberta_plain, embed_bert_bf16, embed_bert_f16, embed_bert_sharded,
 )  # fmt: skip
 CLASSIFIERS = (
     classify_bert, classify_bert_pairs, classify_distilbert_multi, classify_roberta, classify_xlm_roberta,
@@ -292,6 +327,8 @@ CLASSIFIERS = (
 CROSS_ENCODERS = (rank_bert, rank_bert_identity, rank_bert_plain, rank_xlm_roberta)
 TEXTS = (*EMBEDDINGS, *CLASSIFIERS, *CROSS_ENCODERS)
 IMAGES = seeded_images.MODELS
+# They take only what is prepared already.
+PREPARED = (tokens_bert, seeded_images.pixels_vit)
 
 
 def write(repository: Path, makers: tuple[Callable[[Path], None], ...]) -> Path:
@@ -301,8 +338,9 @@ def write(repository: Path, makers: tuple[Callable[[Path], None], ...]) -> Path:
         folder = repository / maker.__name__ / "1"
         folder.mkdir(parents=True)
         maker(folder)
+        (folder.parent / "model.toml").write_text(SETTINGS)
     return repository
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), (*TEXTS, *IMAGES))
+    write(Path(sys.argv[1]), (*TEXTS, *IMAGES, *PREPARED))

@@ -4,9 +4,8 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from triton_calls import NUMPY, infer_input, raw_request
+from triton_calls import NUMPY, infer_input, raw_bytes, raw_request
 from tritonclient.grpc import service_pb2_grpc
-from tritonclient.utils import serialize_byte_tensor
 
 SPECIAL = [0.0, -0.0, 1.5, -2.25, np.inf, -np.inf, np.nan, 1e-7]
 
@@ -70,7 +69,7 @@ def test_typed_bytes(stub):
     request = raw_request("identity_bytes", ("INPUT0", "BYTES", [3, 1], None))
     request.inputs[0].contents.bytes_contents.extend(sent)
     raw = stub.ModelInfer(request).raw_output_contents[0]
-    assert raw == serialize_byte_tensor(np.array(sent, dtype=np.object_)).item()
+    assert raw == raw_bytes(sent)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_every_datatype_in_one_request(stub, client):
     tensors, sent = [], []
     for tensor in client.get_model_metadata("everything").inputs:
         if tensor.datatype == "BYTES":
-            raw = serialize_byte_tensor(np.array([b"one", b"", b"three", b"4"], dtype=np.object_)).item()
+            raw = raw_bytes([b"one", b"", b"three", b"4"])
         else:
             raw = values(tensor.datatype).ravel()[:4].tobytes()
         tensors.append((tensor.name, tensor.datatype, [2, 2], raw))

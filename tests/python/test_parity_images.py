@@ -6,7 +6,7 @@ import seeded_models
 import torch
 import tritonclient.grpc as grpcclient
 from image_references import ImageReference, softmax
-from parity import BOUND, difference
+from parity import BOUND, agree, difference
 from pictures import pictures
 from text_calls import ask, list_of, outputs_of, text_input
 from triton_calls import infer_input
@@ -126,3 +126,14 @@ def test_labels_are_the_models_own(client, model, known, pixels):
     np.testing.assert_allclose(list_of(answer, "confidence"), theirs.max(axis=1), atol=1e-3)
     ours = answer.as_numpy("probabilities").argmax(axis=1)
     assert list_of(answer, "label") == [known.labels[i] for i in ours]
+
+
+def test_without_a_processor(client):
+    """The same network: it takes pictures that are prepared."""
+    metadata = client.get_model_metadata("pixels_vit")
+    assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.inputs] == [
+        ("pixel_values", "FP32", [-1, 3, 32, 32])
+    ]
+    pixels = outputs_of(ask(client, "vit_32", image_input(ROWS[:5]), ["pixel_values"]))["pixel_values"]
+    ours, theirs = (outputs_of(ask(client, model, [infer_input("pixel_values", pixels)])) for model in ("pixels_vit", "vit_32"))
+    assert agree(ours, theirs)

@@ -181,6 +181,18 @@ def test_tokens_without_a_mask_are_all_meant(client, known, model):
     assert agree(ours, known.answers_to_tokens(tokens))
 
 
+def test_without_a_tokenizer(client, references):
+    """The same network: what there is to say is said in tokens."""
+    metadata = client.get_model_metadata("tokens_bert")
+    assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.inputs] == [
+        ("input_ids", "INT64", [-1, -1])
+    ]
+    known = references("embed_bert_plain")
+    tokens = known.tokens(questions(known))
+    ours = outputs_of(ask(client, "tokens_bert", token_inputs(tokens)))
+    assert agree(ours, known.answers_to_tokens(tokens))
+
+
 @pytest.mark.parametrize("model", TEXTS)
 def test_truncation_is_stated(client, known, model):
     short = ["river", "Who pays?"]

@@ -61,6 +61,8 @@ class Embedding(TextReference):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.model = SentenceTransformer(self.folder, device="cpu", model_kwargs=F32)
+        # It may lower capitals where the folder's own does not.
+        self.tokenizer = self.model.tokenizer
 
     def answers(self, texts, pairs=None):
         assert pairs is None

@@ -1,10 +1,12 @@
 """Short forms of tritonclient for the tests."""
 
+from collections.abc import Sequence
+
 import ml_dtypes
 import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 # The types that numpy has by itself; BF16 is ml_dtypes', BYTES are objects.
 NUMPY = {
@@ -29,6 +31,11 @@ def raw_request(model: str, *inputs, **fields) -> service_pb2.ModelInferRequest:
         if raw is not None:
             request.raw_input_contents.append(raw)
     return request
+
+
+def raw_bytes(rows: Sequence[bytes]) -> bytes:
+    """Elements of a BYTES tensor as they stand in a request."""
+    return serialize_byte_tensor(np.array(rows, dtype=np.object_)).item()
 
 
 def identity_request(model: str, count: int = 4, **fields) -> service_pb2.ModelInferRequest:
