@@ -370,7 +370,7 @@ def test_watching_can_be_switched_off(tmp_path, repository):
 def test_warming_up_tells_how_far_it_is(repository):
     settings = "max_batch_size = 8\n[warmup]\ntime_max = \"60s\"\n"
     with serving(repository) as server:
-        write_identity(repository, "steady", [("FP32", [1])], batch_time="300ms", settings=settings)
+        write_identity(repository, "steady", [("FP32", [1])], batch_time="150ms", settings=settings)
         seen = set()
 
         def is_ready():
