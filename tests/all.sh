@@ -187,6 +187,7 @@ with_torch=(
     tests/python/test_parity_text.py
     tests/python/test_parity_images.py
     tests/python/test_minilm.py
+    tests/python/test_monitored_models.py
     tests/python/test_hostile_text.py
     tests/python/test_hostile_images.py
     tests/python/test_hostile_folders.py
