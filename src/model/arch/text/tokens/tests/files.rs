@@ -114,3 +114,16 @@ fn what_is_no_tokenizer_is_refused() {
     folder.files.insert("tokenizer.json".to_owned(), vec![b' '; (64 << 20) + 1]);
     assert_eq!(folder.refused(), "tokenizer.json: expected at most 67108864 bytes, got 67108865");
 }
+
+#[test]
+fn something_stands_for_words_that_are_not_known() {
+    let unknown = |token: &str| json!({"type": "WordPiece", "unk_token": token, "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": {"a": 4, "b": 5, "[CLS]": 2, "[SEP]": 3, "[UNK]": 1}});
+    let absent = told(|file| file["model"] = unknown("[GONE]"));
+    assert_eq!(absent, "WordPiece error: Missing [UNK] token from the vocabulary");
+    let mut folder = FAMILIES[0].folder();
+    let mut file = tokenizer();
+    file["model"] = unknown("[UNK]");
+    folder.json("tokenizer.json", &file);
+    folder.load();
+}
