@@ -46,9 +46,10 @@ impl Tokenizer {
         let failed = |reason: String| LoadError::new(file, reason);
         let (bytes, value) = parse(files, file)?;
         check(&value).map_err(failed)?;
-        let load = AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(&bytes));
-        let loaded = catch_unwind(load).map_err(|_| failed("the tokenizer failed to read it".to_owned()))?;
-        let mut inner = loaded.map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;
+        let load = || tokenizers::Tokenizer::from_bytes(&bytes);
+        let mut inner = caught(load, "the tokenizer failed to read it")
+            .map_err(failed)?
+            .map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;
         let own = inner.get_truncation().map(|own| own.direction);
         let side = match side {
             None => own.unwrap_or_default(),
@@ -139,8 +140,8 @@ impl Tokenizer {
         let text = || Text { text: TRIAL.into(), is_cut: false };
         let types = limits.types.unwrap_or(1);
         for pair in [None, Some(text())] {
-            let encode = AssertUnwindSafe(|| self.encode(&text(), pair.as_ref(), 2 * SPECIAL));
-            let encoded = catch_unwind(encode).map_err(|_| "the tokenizer failed on a short text".to_owned())??;
+            let encode = || self.encode(&text(), pair.as_ref(), 2 * SPECIAL);
+            let encoded = caught(encode, "the tokenizer failed on a short text")??;
             if encoded.tokens.is_empty() {
                 return Err("the tokenizer gives a short text no tokens".to_owned());
             }
@@ -154,4 +155,15 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// Does what may panic. Errors: it does; what failed, and the reason that the panic gives.
+fn caught<T>(work: impl FnOnce() -> T, failed: &str) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        match text.or_else(|| panic.downcast_ref::<&str>().copied()) {
+            Some(reason) => format!("{failed}: {reason}"),
+            None => failed.to_owned(),
+        }
+    })
 }

@@ -105,7 +105,11 @@ fn what_is_no_tokenizer_is_refused() {
     assert!(unknown.starts_with("not a valid tokenizer: "), "{unknown}");
     // The crate takes this, and panics on the first text.
     let absent = told(|file| file["post_processor"]["special_tokens"] = json!({}));
-    assert_eq!(absent, "the tokenizer failed on a short text");
+    assert!(absent.starts_with("the tokenizer failed on a short text: "), "{absent}");
+    // This makes it panic while it reads the file. The reason is the panic's own.
+    let garbage = told(|file| file["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}));
+    let read = "the tokenizer failed to read it: Precompiled: ";
+    assert!(garbage.starts_with(read) && garbage.contains("Cannot parse precompiled_charsmap"), "{garbage}");
     let mut folder = FAMILIES[0].folder();
     folder.files.insert("tokenizer.json".to_owned(), b"{".to_vec());
     assert!(folder.refused().starts_with("tokenizer.json: not valid JSON: "));
@@ -117,8 +121,10 @@ fn what_is_no_tokenizer_is_refused() {
 
 #[test]
 fn something_stands_for_words_that_are_not_known() {
-    let unknown = |token: &str| json!({"type": "WordPiece", "unk_token": token, "continuing_subword_prefix": "##",
-        "max_input_chars_per_word": 100, "vocab": {"a": 4, "b": 5, "[CLS]": 2, "[SEP]": 3, "[UNK]": 1}});
+    let unknown = |token: &str| {
+        json!({"type": "WordPiece", "unk_token": token, "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": {"a": 4, "b": 5, "[CLS]": 2, "[SEP]": 3, "[UNK]": 1}})
+    };
     let absent = told(|file| file["model"] = unknown("[GONE]"));
     assert_eq!(absent, "WordPiece error: Missing [UNK] token from the vocabulary");
     let mut folder = FAMILIES[0].folder();
