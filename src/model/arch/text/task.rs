@@ -32,10 +32,10 @@ const ENCODERS: [&str; 3] = ["Model", "ForMaskedLM", "ForPreTraining"];
 const CLASSIFIER: &str = "ForSequenceClassification";
 
 impl Task {
-    /// Errors: a task that is not served, or files that contradict each other.
-    pub(super) fn of(files: &Files, config: &Json) -> Result<Self, LoadError> {
+    /// `hidden`: the encoder's width. Errors: a task that is not served, or files that contradict each other.
+    pub(super) fn of(files: &Files, config: &Json, hidden: usize) -> Result<Self, LoadError> {
         let architecture = config.texts("architectures")?.and_then(|names| names.first().copied()).unwrap_or("Model");
-        let modules = Modules::read(files)?;
+        let modules = Modules::read(files, hidden)?;
         let sentence = Json::find(files, SENTENCE_CONFIG)?;
         match modules {
             Some(modules) if modules.has_pooling() => Ok(Self::Embed(modules.with_prompt(sentence.as_ref())?)),
