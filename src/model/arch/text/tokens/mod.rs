@@ -4,6 +4,7 @@ mod guard;
 mod ids;
 mod limits;
 mod pack;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod texts;

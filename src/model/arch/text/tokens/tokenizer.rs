@@ -6,11 +6,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor as _};
 
 use super::Limits;
 use super::guard::{check, parse};
+use super::settings::Settings;
 use super::texts::{SPECIAL, Text};
 use crate::model::{Files, LoadError};
 
@@ -39,10 +41,10 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `file`. `side` is where `tokenizer_config.json` says that texts are cut.
+    /// Reads `file`, and does with it as the settings beside it say.
     ///
     /// Errors: it is no tokenizer, could take memory without bound, or gives ids that the model does not have.
-    pub(super) fn read(files: &Files, file: &str, limits: &Limits, side: Option<&str>) -> Result<Self, LoadError> {
+    pub(super) fn read(files: &Files, file: &str, limits: &Limits, settings: &Settings) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::new(file, reason);
         let (bytes, value) = parse(files, file)?;
         check(&value).map_err(failed)?;
@@ -51,15 +53,10 @@ impl Tokenizer {
             .map_err(failed)?
             .map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;
         let own = inner.get_truncation().map(|own| own.direction);
-        let side = match side {
-            None => own.unwrap_or_default(),
-            Some("left") => TruncationDirection::Left,
-            Some("right") => TruncationDirection::Right,
-            Some(other) => {
-                let reason = format!("`truncation_side`: expected \"left\" or \"right\", got \"{other}\"");
-                return Err(LoadError::new("tokenizer_config.json", reason));
-            }
-        };
+        let side = settings.side.unwrap_or(own.unwrap_or_default());
+        if settings.lower_case {
+            lower_case(&mut inner).map_err(failed)?;
+        }
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
         let added = [false, true].map(|pair| inner.get_post_processor().map_or(0, |own| own.added_tokens(pair)));
@@ -155,6 +152,21 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// Puts texts in lower case before the file's own normalizer, unless that does it: as sentence-transformers takes
+/// `do_lower_case`, which looks no deeper than into one sequence.
+fn lower_case(inner: &mut tokenizers::Tokenizer) -> Result<(), String> {
+    let own: Vec<NormalizerWrapper> = match inner.get_normalizer() {
+        None => Vec::new(),
+        Some(NormalizerWrapper::Sequence(sequence)) => sequence.as_ref().to_vec(),
+        Some(single) => vec![single.clone()],
+    };
+    if own.iter().any(|part| matches!(part, NormalizerWrapper::Lowercase(_))) {
+        return Ok(());
+    }
+    let all = std::iter::once(NormalizerWrapper::Lowercase(Lowercase)).chain(own).collect();
+    inner.with_normalizer(Some(Sequence::new(all))).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Does what may panic. Errors: it does; what failed, and the reason that the panic gives.

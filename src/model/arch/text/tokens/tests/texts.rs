@@ -97,10 +97,48 @@ fn the_limit_is_the_first_that_is_told_and_sane() {
     folder.json("sentence_bert_config.json", &json!({"max_seq_length": 4}));
     let told = "tokenizer.json: its template adds 3 tokens to a pair, but a row has at most 4";
     assert_eq!(folder.refused(), told);
-    folder.json("sentence_bert_config.json", &json!({"max_seq_length": null, "do_lower_case": true}));
-    let told =
-        "sentence_bert_config.json: `do_lower_case`: texts are taken as they are; let tokenizer.json lower their case";
+}
+
+#[test]
+fn the_limit_and_the_case_may_stand_in_a_file_of_an_older_name() {
+    let mut folder = FAMILIES[0].folder();
+    folder.json("sentence_xlnet_config.json", &json!({"max_seq_length": 7}));
+    let kept = |folder: &Folder| rows(&folder.load(), &["w4 w5 w6 w7 w8 w9 w10"]).rows.longest();
+    assert_eq!(kept(&folder), 7);
+    folder.json("sentence_xlm-roberta_config.json", &json!({"max_seq_length": 6}));
+    assert_eq!(kept(&folder), 6, "of the first in order");
+    folder.json("sentence_bert_config.json", &json!({}));
+    assert_eq!(kept(&folder), 6, "one that says nothing is passed over");
+    folder.json("sentence_roberta_config.json", &json!({"do_lower_case": 1}));
+    let told = "sentence_roberta_config.json: `do_lower_case`: expected true or false, got 1";
     assert_eq!(folder.refused(), told);
+}
+
+/// The normalizers here tell whether they saw upper case: what is lower only after them was not there in time.
+#[test]
+fn texts_are_put_in_lower_case_where_the_folder_says_so() {
+    let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let lower = json!({"type": "Lowercase"});
+    let sequence = |parts: &[serde_json::Value]| json!({"type": "Sequence", "normalizers": parts});
+    let ids = |normalizer: serde_json::Value, settings: serde_json::Value| {
+        let mut folder = FAMILIES[0].folder();
+        let mut file = tokenizer();
+        file["normalizer"] = normalizer;
+        folder.json("tokenizer.json", &file);
+        folder.json("sentence_bert_config.json", &settings);
+        uints(&rows(&folder.load(), &["W7 [SEP] w8"]).rows.inputs()[0])
+    };
+    let asked = || json!({"max_seq_length": 12, "do_lower_case": true});
+    let (kept, lowered) = ([2, 1, 3, 8, 3], [2, 7, 3, 8, 3]);
+    assert_eq!(ids(serde_json::Value::Null, json!({"do_lower_case": false})), kept);
+    assert_eq!(ids(serde_json::Value::Null, asked()), lowered);
+    assert_eq!(ids(replace("w7", "w9"), asked()), [2, 9, 3, 8, 3], "before what is there");
+    assert_eq!(ids(sequence(&[replace("w7", "w9")]), asked()), [2, 9, 3, 8, 3], "at the front of a sequence");
+    let late = sequence(&[replace("w7", "w9"), lower.clone()]);
+    assert_eq!(ids(late, asked()), lowered, "a sequence that does it is left as it is");
+    assert_eq!(ids(lower.clone(), asked()), lowered);
+    let deep = sequence(&[replace("w7", "w9"), sequence(&[lower])]);
+    assert_eq!(ids(deep, asked()), [2, 9, 3, 8, 3], "one inside another does not count");
 }
 
 /// What is not read of a huge text changes nothing that is kept; where it could, the text is refused.
