@@ -3,6 +3,7 @@
 use super::super::super::json::Json;
 use super::modules::Modules;
 use crate::model::{Files, LoadError};
+use crate::types::Presence;
 
 /// What a text model gives.
 pub(super) enum Task {
@@ -49,9 +50,13 @@ impl Task {
         }
     }
 
-    /// Does a row need two texts?
-    pub(super) fn needs_pairs(&self) -> bool {
-        matches!(self, Self::Classify(Meaning::Fit { .. }))
+    /// Whether a row has a second text; `None` if it cannot.
+    pub(super) fn pairs(&self) -> Option<Presence> {
+        match self {
+            Self::Embed(_) => None,
+            Self::Classify(Meaning::Fit { .. }) => Some(Presence::Usual),
+            Self::Classify(_) => Some(Presence::Optional),
+        }
     }
 
     /// What is put before each text.

@@ -8,7 +8,7 @@ use super::tokenizer::Tokenizer;
 use super::{Limits, PAIR, TEXT};
 use crate::model::arch::text::task::Task;
 use crate::model::{Files, LoadError, Prepared, Room};
-use crate::types::{Error, Reason, Tensor};
+use crate::types::{Error, Presence, Reason, Tensor};
 
 const TOKENIZER: &str = "tokenizer.json";
 /// Bytes of a text that are read for each token that it may have, and at least.
@@ -25,7 +25,8 @@ pub(super) struct Texts {
     length_max: usize,
     /// Of a longer text no more than the beginning is read.
     bytes_max: usize,
-    needs_pairs: bool,
+    /// Whether a row has a second text.
+    pairs: Option<Presence>,
     /// What is put before each text.
     prompt: String,
 }
@@ -39,14 +40,15 @@ impl Texts {
         let settings = Settings::read(files)?;
         let length_max = settings.length_max.map_or(limits.length_max, |own| own.min(limits.length_max));
         let tokenizer = Tokenizer::read(files, TOKENIZER, limits, &settings)?;
-        tokenizer.check_room(TOKENIZER, length_max)?;
+        let pairs = task.pairs();
+        tokenizer.check_room(TOKENIZER, length_max, pairs.is_some())?;
         let bytes_max = length_max.saturating_mul(TOKEN_TEXT_BYTES).max(TEXT_BYTES_MIN);
         let prompt = task.prompt().to_owned();
-        Ok(Some(Self { tokenizer, length_max, bytes_max, needs_pairs: task.needs_pairs(), prompt }))
+        Ok(Some(Self { tokenizer, length_max, bytes_max, pairs, prompt }))
     }
 
-    pub(super) fn needs_pairs(&self) -> bool {
-        self.needs_pairs
+    pub(super) fn pairs(&self) -> Option<Presence> {
+        self.pairs
     }
 
     /// The rows of some texts, or pairs of them.
@@ -59,7 +61,7 @@ impl Texts {
         limits: &Limits,
         room: &mut Room<'_>,
     ) -> Result<Prepared, Error> {
-        if self.needs_pairs && pairs.is_none() {
+        if self.pairs == Some(Presence::Usual) && pairs.is_none() {
             return Err(Error::invalid(format!("input \"{PAIR}\" is missing: this model scores pairs of texts")));
         }
         let mut pairs = pairs.map(Tensor::strings);

@@ -66,11 +66,12 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Checks that a row of `length_max` tokens has room for a text and its template.
-    pub(super) fn check_room(&self, file: &str, length_max: usize) -> Result<(), LoadError> {
-        let [_, added] = self.added;
-        if added + 2 > length_max {
-            let reason = format!("its template adds {added} tokens to a pair, but a row has at most {length_max}");
+    /// Checks that a row of `length_max` tokens has room for a text, or a pair of them, and its template.
+    pub(super) fn check_room(&self, file: &str, length_max: usize, has_pairs: bool) -> Result<(), LoadError> {
+        let [single, double] = self.added;
+        let (added, texts, what) = if has_pairs { (double, 2, "a pair") } else { (single, 1, "a text") };
+        if added + texts > length_max {
+            let reason = format!("its template adds {added} tokens to {what}, but a row has at most {length_max}");
             return Err(LoadError::new(file, reason));
         }
         Ok(())

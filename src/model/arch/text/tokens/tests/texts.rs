@@ -18,11 +18,15 @@ fn told(loaded: &Loaded, inputs: &Inputs) -> String {
     prepare(loaded, inputs).expect_err("refused").detail().to_owned()
 }
 
-/// BERT whose rows have at most so many tokens.
-fn limited(tokens: usize) -> Folder {
-    let mut folder = FAMILIES[0].folder();
+/// A folder whose rows have at most so many tokens.
+fn with_limit(mut folder: Folder, tokens: usize) -> Folder {
     folder.json("sentence_bert_config.json", &json!({"max_seq_length": tokens}));
     folder
+}
+
+/// BERT whose rows have at most so many tokens.
+fn limited(tokens: usize) -> Folder {
+    with_limit(FAMILIES[0].folder(), tokens)
 }
 
 #[test]
@@ -39,7 +43,7 @@ fn texts_are_packed_without_padding() {
 }
 
 #[test]
-fn pairs_have_types_and_are_optional_but_for_scores() {
+fn pairs_have_types_and_are_needed_for_scores_and_unknown_to_embeddings() {
     let loaded = FAMILIES[0].classifier(2).load();
     let inputs = vec![("text", texts(&["w7 w8"])), ("text_pair", texts(&["w9"]))];
     let prepared = prepare(&loaded, &inputs).expect("rows");
@@ -50,6 +54,8 @@ fn pairs_have_types_and_are_optional_but_for_scores() {
     assert_eq!(ranker.about.signature.inputs[1].presence, Presence::Usual);
     let missing = told(&ranker, &vec![("text", texts(&["w7"]))]);
     assert_eq!(missing, "input \"text_pair\" is missing: this model scores pairs of texts");
+    let names = FAMILIES[0].folder().load().about.signature.inputs.into_iter().map(|input| input.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["text", "input_ids", "attention_mask", "token_type_ids"]);
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn long_texts_are_cut_and_the_cut_is_told() {
     assert_eq!(prepared.truncated, [2, 0]);
     assert_eq!(uints(&prepared.rows.inputs()[0]), [2, 4, 5, 6, 3, 2, 4, 3]);
     let inputs = vec![("text", texts(&["w4 w5 w6"])), ("text_pair", texts(&["w7"]))];
-    let prepared = prepare(&loaded, &inputs).expect("rows");
+    let prepared = prepare(&with_limit(FAMILIES[0].classifier(2), 5).load(), &inputs).expect("rows");
     assert_eq!((prepared.truncated, uints(&prepared.rows.inputs()[0])), (vec![2], vec![2, 4, 3, 7, 3]));
     let mut left = limited(5);
     left.json("tokenizer_config.json", &json!({"truncation_side": "left"}));
@@ -94,9 +100,13 @@ fn the_limit_is_the_first_that_is_told_and_sane() {
     assert_eq!(kept(&folder), 12);
     folder.json("sentence_bert_config.json", &json!({"max_seq_length": 512}));
     assert_eq!(kept(&folder), 16);
-    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 4}));
-    let told = "tokenizer.json: its template adds 3 tokens to a pair, but a row has at most 4";
+    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 3}));
+    assert_eq!(kept(&folder), 3);
+    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 2}));
+    let told = "tokenizer.json: its template adds 2 tokens to a text, but a row has at most 2";
     assert_eq!(folder.refused(), told);
+    let told = "tokenizer.json: its template adds 3 tokens to a pair, but a row has at most 4";
+    assert_eq!(with_limit(FAMILIES[0].classifier(2), 4).refused(), told);
 }
 
 #[test]
@@ -160,7 +170,7 @@ fn of_a_huge_text_only_the_beginning_is_read() {
 fn room_is_taken_before_the_work() {
     let loaded = limited(5).load();
     let prepare = loaded.about.prepare.as_ref().expect("text is prepared");
-    let inputs = || vec![Some(texts(&["w4 w5", "w6"])), None, None, None, None];
+    let inputs = || vec![Some(texts(&["w4 w5", "w6"])), None, None, None];
     let mut taken = 0;
     prepare
         .prepare(inputs(), &mut |bytes| {
@@ -205,7 +215,8 @@ fn what_does_not_go_together_is_refused() {
     let inputs = vec![("text", text()), ("attention_mask", ids())];
     assert_eq!(told(&loaded, &inputs), "input \"attention_mask\" does not go with \"text\"");
     let inputs = vec![("input_ids", ids()), ("text_pair", text())];
-    assert_eq!(told(&loaded, &inputs), "input \"text_pair\" does not go with \"input_ids\"");
+    let pairs = FAMILIES[0].classifier(2).load();
+    assert_eq!(told(&pairs, &inputs), "input \"text_pair\" does not go with \"input_ids\"");
     let bytes = vec![("text", texts(&[&b"w4"[..], b"w5 \xff"]))];
     assert_eq!(told(&loaded, &bytes), "input \"text\", row 1: expected UTF-8, byte 3 is not");
 }
