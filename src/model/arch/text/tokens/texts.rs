@@ -2,6 +2,8 @@
 
 use std::str::from_utf8;
 
+use tracing::warn;
+
 use super::pack::{Packing, TOKEN_BYTES};
 use super::settings::Settings;
 use super::tokenizer::Tokenizer;
@@ -35,6 +37,11 @@ impl Texts {
     /// Reads the tokenizer's files; `None` if there is no `tokenizer.json`. Errors: what is wrong with them.
     pub(super) fn read(files: &Files, limits: &Limits, task: &Task) -> Result<Option<Self>, LoadError> {
         if !files.has(TOKENIZER) {
+            // Legal, and rarely meant: other files of a tokenizer may be there.
+            warn!(
+                "no tokenizer.json: texts are not taken, only input_ids; in Python, \
+                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one"
+            );
             return Ok(None);
         }
         let settings = Settings::read(files)?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::arch::tests::logged;
 use crate::model::arch::text::tests::folder::{FAMILIES, tokenizer};
 
 fn told(change: impl FnOnce(&mut Value)) -> String {
@@ -132,4 +133,16 @@ fn something_stands_for_words_that_are_not_known() {
     file["model"] = unknown("[UNK]");
     folder.json("tokenizer.json", &file);
     folder.load();
+}
+
+#[test]
+fn a_folder_without_a_tokenizer_is_served_with_a_warning() {
+    let mut folder = FAMILIES[0].folder();
+    assert_eq!(logged(|| drop(folder.load())), "");
+    folder.files.remove("tokenizer.json");
+    folder.files.insert("vocab.txt".to_owned(), b"[PAD]\n[UNK]\n".to_vec());
+    let logged = logged(|| assert_eq!(folder.load().about.signature.inputs[0].name, "input_ids"));
+    let warning = "no tokenizer.json: texts are not taken, only input_ids; in Python, \
+                   AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one";
+    assert!(logged.contains("WARN") && logged.contains(warning), "{logged}");
 }
