@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, error_span, info};
 
 use super::budget::Held;
 use super::deployment::{Deployment, Weight, limits, score_plan};
@@ -68,7 +68,11 @@ impl Registry {
         let needs = Needs::of(&order.files).map_err(|error| Error::new(Reason::Model, error.to_string()))?;
         let mut held = self.budget.take(&needs)?;
         // Code of a model's kind met a file that it was not ready for: no reason for the others not to be served.
-        let make = || self.pools.loading.install(|| self.load_and_warm_up(order, before, begun));
+        let (name, version) = &order.key;
+        // What a kind of model logs does not know whose files it reads.
+        let span = error_span!("load", model = %name, %version);
+        let load = || span.in_scope(|| self.load_and_warm_up(order, before, begun));
+        let make = || self.pools.loading.install(load);
         let panicked = |_| Err(Error::new(Reason::Panic, "the model's code panicked while it was loaded"));
         let (executor, warmed, load_took) = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(panicked)?;
         held.shrink(needs.weights);

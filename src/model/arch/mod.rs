@@ -7,6 +7,8 @@ pub(super) mod identity;
 pub(super) mod modernbert;
 pub(super) mod network;
 pub(super) mod roberta;
+#[cfg(test)]
+mod tests;
 mod text;
 pub(super) mod vision;
 

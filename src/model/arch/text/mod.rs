@@ -73,7 +73,7 @@ pub(super) struct Classifier {
 pub(super) fn text_model(source: &Source<'_>, family: &Family) -> Result<Loaded, LoadError> {
     let config = Json::read(source.files, HUB_CONFIG)?;
     let plan = (family.plan)(&config)?;
-    let task = Task::of(source.files, &config)?;
+    let task = Task::of(source.files, &config, plan.hidden)?;
     let limits = Limits::new(&plan, (family.positions)(&config)?, padding_of(&config)?)
         .ok_or_else(|| config.error("max_position_embeddings", "no position is left for a token"))?;
     let tokens = Tokens::read(source.files, limits, &task)?;

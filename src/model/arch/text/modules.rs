@@ -20,6 +20,9 @@ const POOLINGS: [(&str, &str, Pooling); 6] = [
     ("lasttoken", "pooling_mode_lasttoken", Pooling::Last),
 ];
 
+/// What pooling calls the width of what it pools, now and before version 6.
+const POOLED_WIDTHS: [&str; 2] = ["embedding_dimension", "word_embedding_dimension"];
+
 /// From an encoder's rows to an embedding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Modules {
@@ -50,8 +53,9 @@ pub(super) struct Dense {
 }
 
 impl Modules {
-    /// Reads `modules.json`; `None` if there is none. Errors: a module that is not served, by name.
-    pub(super) fn read(files: &Files) -> Result<Option<Self>, LoadError> {
+    /// Reads `modules.json`, for an encoder of this width; `None` if there is none. Errors: a module that is not served, by
+    /// name, or that is another encoder's.
+    pub(super) fn read(files: &Files, hidden: usize) -> Result<Option<Self>, LoadError> {
         if !files.has(MODULES) {
             return Ok(None);
         }
@@ -64,7 +68,7 @@ impl Modules {
             let kind = module.text("type")?.and_then(|kind| kind.rsplit('.').next()).unwrap_or_default();
             match (at, kind) {
                 (0, "Transformer") if path.is_empty() => {}
-                (1, "Pooling") => modules.read_pooling(files, path)?,
+                (1, "Pooling") => modules.read_pooling(files, path, hidden)?,
                 (2.., "Dense") => modules.steps.push(Step::Dense(Dense::read(files, path)?)),
                 (2.., "Normalize") => modules.steps.push(Step::Normalize),
                 (2.., "Dropout") => {}
@@ -112,8 +116,13 @@ impl Modules {
         Ok(self)
     }
 
-    fn read_pooling(&mut self, files: &Files, path: &str) -> Result<(), LoadError> {
+    fn read_pooling(&mut self, files: &Files, path: &str, hidden: usize) -> Result<(), LoadError> {
         let config = Json::read(files, &format!("{path}/config.json"))?;
+        for key in POOLED_WIDTHS {
+            if config.size(key, 1..=usize::MAX)?.is_some_and(|width| width != hidden) {
+                return Err(config.unexpected(key, &format!("{hidden}, the width of the encoder's vectors")));
+            }
+        }
         self.pools_prompt = config.flag("include_prompt")?.unwrap_or(true);
         self.poolings = match config.get("pooling_mode") {
             Some(serde_json::Value::String(name)) => vec![pooling(&config, name)?],

@@ -3,6 +3,7 @@
 use super::super::super::json::Json;
 use super::modules::Modules;
 use crate::model::{Files, LoadError};
+use crate::types::Presence;
 
 /// What a text model gives.
 pub(super) enum Task {
@@ -32,10 +33,10 @@ const ENCODERS: [&str; 3] = ["Model", "ForMaskedLM", "ForPreTraining"];
 const CLASSIFIER: &str = "ForSequenceClassification";
 
 impl Task {
-    /// Errors: a task that is not served, or files that contradict each other.
-    pub(super) fn of(files: &Files, config: &Json) -> Result<Self, LoadError> {
+    /// `hidden`: the encoder's width. Errors: a task that is not served, or files that contradict each other.
+    pub(super) fn of(files: &Files, config: &Json, hidden: usize) -> Result<Self, LoadError> {
         let architecture = config.texts("architectures")?.and_then(|names| names.first().copied()).unwrap_or("Model");
-        let modules = Modules::read(files)?;
+        let modules = Modules::read(files, hidden)?;
         let sentence = Json::find(files, SENTENCE_CONFIG)?;
         match modules {
             Some(modules) if modules.has_pooling() => Ok(Self::Embed(modules.with_prompt(sentence.as_ref())?)),
@@ -49,9 +50,13 @@ impl Task {
         }
     }
 
-    /// Does a row need two texts?
-    pub(super) fn needs_pairs(&self) -> bool {
-        matches!(self, Self::Classify(Meaning::Fit { .. }))
+    /// Whether a row has a second text; `None` if it cannot.
+    pub(super) fn pairs(&self) -> Option<Presence> {
+        match self {
+            Self::Embed(_) => None,
+            Self::Classify(Meaning::Fit { .. }) => Some(Presence::Usual),
+            Self::Classify(_) => Some(Presence::Optional),
+        }
     }
 
     /// What is put before each text.

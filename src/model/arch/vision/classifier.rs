@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::ops::softmax_last_dim;
+use tracing::warn;
 
 use super::images::Images;
 use super::processor::Recipe;
@@ -29,6 +30,13 @@ pub(super) struct Parts {
 
 /// Errors: settings that do not fit its outputs.
 pub(super) fn classifier(source: &Source<'_>, parts: Parts) -> Result<Loaded, LoadError> {
+    if parts.recipe.is_none() {
+        // Legal, and rarely meant.
+        warn!(
+            "no preprocessor_config.json (timm: pretrained_cfg in config.json): images are not taken, only pixel_values; \
+             in Python, AutoImageProcessor.from_pretrained(NAME).save_pretrained(FOLDER) writes one"
+        );
+    }
     let images = Images::new(parts.recipe, parts.sides);
     let output = |name: &str| TensorSpec {
         name: name.to_owned(),

@@ -197,6 +197,12 @@ fn modules_that_are_not_served_are_named() {
     assert!(unknown.starts_with("1_Pooling/config.json: `pooling_mode`: expected one of cls, max, "), "{unknown}");
     let none = told(&pooling, &json!({}));
     assert_eq!(none, "1_Pooling/config.json: `pooling_mode`: expected 1 to 6 ways of pooling");
+    for key in ["embedding_dimension", "word_embedding_dimension"] {
+        let wider = told(&pooling, &json!({"pooling_mode": "mean", key: 9}));
+        let wanted = format!("1_Pooling/config.json: `{key}`: expected 8, the width of the encoder's vectors, got 9");
+        assert_eq!(wider, wanted);
+        with_modules(&pooling, &json!({"pooling_mode": "mean", key: HIDDEN})).load();
+    }
     let mut folder = with_modules(&pooling, &json!({"pooling_mode": "mean", "include_prompt": false}));
     let sentence = |prompt: &str| json!({"default_prompt_name": "query", "prompts": {"query": prompt}});
     folder.json("config_sentence_transformers.json", &sentence("query: "));

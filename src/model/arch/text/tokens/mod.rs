@@ -4,6 +4,7 @@ mod guard;
 mod ids;
 mod limits;
 mod pack;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -55,9 +56,8 @@ impl Tokens {
 fn inputs(limits: &Limits, texts: Option<&Texts>) -> Vec<TensorSpec> {
     let mut inputs = Vec::new();
     if let Some(texts) = texts {
-        let pair = if texts.needs_pairs() { Presence::Usual } else { Presence::Optional };
         inputs.push(spec(TEXT, DataType::Bytes, 0, Presence::Usual));
-        inputs.push(spec(PAIR, DataType::Bytes, 0, pair));
+        inputs.extend(texts.pairs().map(|pair| spec(PAIR, DataType::Bytes, 0, pair)));
     }
     let ids = if texts.is_some() { Presence::Optional } else { Presence::Required };
     inputs.push(spec(IDS, DataType::Int64, 1, ids));

@@ -2,19 +2,17 @@
 
 use std::str::from_utf8;
 
+use tracing::warn;
+
 use super::pack::{Packing, TOKEN_BYTES};
+use super::settings::Settings;
 use super::tokenizer::Tokenizer;
 use super::{Limits, PAIR, TEXT};
 use crate::model::arch::text::task::Task;
-use crate::model::json::Json;
 use crate::model::{Files, LoadError, Prepared, Room};
-use crate::types::{Error, Reason, Tensor};
+use crate::types::{Error, Presence, Reason, Tensor};
 
 const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
-/// A `model_max_length` above this stands for none; transformers writes 1e30.
-const SANE_LENGTH: f64 = 1e6;
 /// Bytes of a text that are read for each token that it may have, and at least.
 const TOKEN_TEXT_BYTES: usize = 64;
 const TEXT_BYTES_MIN: usize = 64 << 10;
@@ -29,7 +27,8 @@ pub(super) struct Texts {
     length_max: usize,
     /// Of a longer text no more than the beginning is read.
     bytes_max: usize,
-    needs_pairs: bool,
+    /// Whether a row has a second text.
+    pairs: Option<Presence>,
     /// What is put before each text.
     prompt: String,
 }
@@ -38,21 +37,25 @@ impl Texts {
     /// Reads the tokenizer's files; `None` if there is no `tokenizer.json`. Errors: what is wrong with them.
     pub(super) fn read(files: &Files, limits: &Limits, task: &Task) -> Result<Option<Self>, LoadError> {
         if !files.has(TOKENIZER) {
+            // Legal, and rarely meant: other files of a tokenizer may be there.
+            warn!(
+                "no tokenizer.json: texts are not taken, only input_ids; in Python, \
+                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one"
+            );
             return Ok(None);
         }
-        let config = Json::find(files, TOKENIZER_CONFIG)?;
-        let length_max =
-            length_max(files, config.as_ref())?.map_or(limits.length_max, |own| own.min(limits.length_max));
-        let side = config.as_ref().map(|config| config.text("truncation_side")).transpose()?.flatten();
-        let tokenizer = Tokenizer::read(files, TOKENIZER, limits, side)?;
-        tokenizer.check_room(TOKENIZER, length_max)?;
+        let settings = Settings::read(files)?;
+        let length_max = settings.length_max.map_or(limits.length_max, |own| own.min(limits.length_max));
+        let tokenizer = Tokenizer::read(files, TOKENIZER, limits, &settings)?;
+        let pairs = task.pairs();
+        tokenizer.check_room(TOKENIZER, length_max, pairs.is_some())?;
         let bytes_max = length_max.saturating_mul(TOKEN_TEXT_BYTES).max(TEXT_BYTES_MIN);
         let prompt = task.prompt().to_owned();
-        Ok(Some(Self { tokenizer, length_max, bytes_max, needs_pairs: task.needs_pairs(), prompt }))
+        Ok(Some(Self { tokenizer, length_max, bytes_max, pairs, prompt }))
     }
 
-    pub(super) fn needs_pairs(&self) -> bool {
-        self.needs_pairs
+    pub(super) fn pairs(&self) -> Option<Presence> {
+        self.pairs
     }
 
     /// The rows of some texts, or pairs of them.
@@ -65,7 +68,7 @@ impl Texts {
         limits: &Limits,
         room: &mut Room<'_>,
     ) -> Result<Prepared, Error> {
-        if self.needs_pairs && pairs.is_none() {
+        if self.pairs == Some(Presence::Usual) && pairs.is_none() {
             return Err(Error::invalid(format!("input \"{PAIR}\" is missing: this model scores pairs of texts")));
         }
         let mut pairs = pairs.map(Tensor::strings);
@@ -115,24 +118,4 @@ pub(super) const SPECIAL: usize = 32;
 pub(super) struct Text<'a> {
     pub(super) text: std::borrow::Cow<'a, str>,
     pub(super) is_cut: bool,
-}
-
-/// The model's own limit on a row's tokens: of sentence-transformers' file, else of the tokenizer's.
-fn length_max(files: &Files, config: Option<&Json>) -> Result<Option<usize>, LoadError> {
-    if let Some(sentence) = Json::find(files, SENTENCE_CONFIG)? {
-        if sentence.flag("do_lower_case")? == Some(true) {
-            return Err(
-                sentence.error("do_lower_case", "texts are taken as they are; let tokenizer.json lower their case")
-            );
-        }
-        if let Some(length) = sentence.size("max_seq_length", 1..=usize::MAX)? {
-            return Ok(Some(length));
-        }
-    }
-    let Some(config) = config else { return Ok(None) };
-    let length = config.number("model_max_length", 1.0..=f64::MAX)?.filter(|length| *length < SANE_LENGTH);
-    if length.is_none() {
-        return Ok(None);
-    }
-    config.size("model_max_length", 1..=usize::MAX)
 }

@@ -6,13 +6,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor as _};
 
 use super::Limits;
 use super::guard::{check, parse};
+use super::settings::Settings;
 use super::texts::{SPECIAL, Text};
 use crate::model::{Files, LoadError};
+
+/// What a tokenizer is tried out with: words that are there or can be put together, and one, a hieroglyph, that stays as it is
+/// through every normalizer and that hardly a vocabulary has. Where nothing stands for what is not known, such a word fails.
+const TRIAL: &str = "a b \u{13080}";
 
 /// A tokenizer that neither pads nor cuts by itself.
 pub(super) struct Tokenizer {
@@ -35,26 +41,22 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `file`. `side` is where `tokenizer_config.json` says that texts are cut.
+    /// Reads `file`, and does with it as the settings beside it say.
     ///
     /// Errors: it is no tokenizer, could take memory without bound, or gives ids that the model does not have.
-    pub(super) fn read(files: &Files, file: &str, limits: &Limits, side: Option<&str>) -> Result<Self, LoadError> {
+    pub(super) fn read(files: &Files, file: &str, limits: &Limits, settings: &Settings) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::new(file, reason);
         let (bytes, value) = parse(files, file)?;
         check(&value).map_err(failed)?;
-        let load = AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(&bytes));
-        let loaded = catch_unwind(load).map_err(|_| failed("the tokenizer failed to read it".to_owned()))?;
-        let mut inner = loaded.map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;
+        let load = || tokenizers::Tokenizer::from_bytes(&bytes);
+        let mut inner = caught(load, "the tokenizer failed to read it")
+            .map_err(failed)?
+            .map_err(|error| failed(format!("not a valid tokenizer: {error}")))?;
         let own = inner.get_truncation().map(|own| own.direction);
-        let side = match side {
-            None => own.unwrap_or_default(),
-            Some("left") => TruncationDirection::Left,
-            Some("right") => TruncationDirection::Right,
-            Some(other) => {
-                let reason = format!("`truncation_side`: expected \"left\" or \"right\", got \"{other}\"");
-                return Err(LoadError::new("tokenizer_config.json", reason));
-            }
-        };
+        let side = settings.side.unwrap_or(own.unwrap_or_default());
+        if settings.lower_case {
+            lower_case(&mut inner).map_err(failed)?;
+        }
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
         let added = [false, true].map(|pair| inner.get_post_processor().map_or(0, |own| own.added_tokens(pair)));
@@ -64,11 +66,12 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Checks that a row of `length_max` tokens has room for a text and its template.
-    pub(super) fn check_room(&self, file: &str, length_max: usize) -> Result<(), LoadError> {
-        let [_, added] = self.added;
-        if added + 2 > length_max {
-            let reason = format!("its template adds {added} tokens to a pair, but a row has at most {length_max}");
+    /// Checks that a row of `length_max` tokens has room for a text, or a pair of them, and its template.
+    pub(super) fn check_room(&self, file: &str, length_max: usize, has_pairs: bool) -> Result<(), LoadError> {
+        let [single, double] = self.added;
+        let (added, texts, what) = if has_pairs { (double, 2, "a pair") } else { (single, 1, "a text") };
+        if added + texts > length_max {
+            let reason = format!("its template adds {added} tokens to {what}, but a row has at most {length_max}");
             return Err(LoadError::new(file, reason));
         }
         Ok(())
@@ -132,11 +135,11 @@ impl Tokenizer {
 
     /// Tokenises a text and a pair, to meet at load what would fail every request.
     fn try_out(&self, limits: &Limits) -> Result<(), String> {
-        let text = || Text { text: "a b".into(), is_cut: false };
+        let text = || Text { text: TRIAL.into(), is_cut: false };
         let types = limits.types.unwrap_or(1);
         for pair in [None, Some(text())] {
-            let encode = AssertUnwindSafe(|| self.encode(&text(), pair.as_ref(), 2 * SPECIAL));
-            let encoded = catch_unwind(encode).map_err(|_| "the tokenizer failed on a short text".to_owned())??;
+            let encode = || self.encode(&text(), pair.as_ref(), 2 * SPECIAL);
+            let encoded = caught(encode, "the tokenizer failed on a short text")??;
             if encoded.tokens.is_empty() {
                 return Err("the tokenizer gives a short text no tokens".to_owned());
             }
@@ -150,4 +153,30 @@ impl Tokenizer {
         }
         Ok(())
     }
+}
+
+/// Puts texts in lower case before the file's own normalizer, unless that does it: as sentence-transformers takes
+/// `do_lower_case`, which looks no deeper than into one sequence.
+fn lower_case(inner: &mut tokenizers::Tokenizer) -> Result<(), String> {
+    let own: Vec<NormalizerWrapper> = match inner.get_normalizer() {
+        None => Vec::new(),
+        Some(NormalizerWrapper::Sequence(sequence)) => sequence.as_ref().to_vec(),
+        Some(single) => vec![single.clone()],
+    };
+    if own.iter().any(|part| matches!(part, NormalizerWrapper::Lowercase(_))) {
+        return Ok(());
+    }
+    let all = std::iter::once(NormalizerWrapper::Lowercase(Lowercase)).chain(own).collect();
+    inner.with_normalizer(Some(Sequence::new(all))).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Does what may panic. Errors: it does; what failed, and the reason that the panic gives.
+fn caught<T>(work: impl FnOnce() -> T, failed: &str) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        match text.or_else(|| panic.downcast_ref::<&str>().copied()) {
+            Some(reason) => format!("{failed}: {reason}"),
+            None => failed.to_owned(),
+        }
+    })
 }

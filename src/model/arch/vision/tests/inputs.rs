@@ -3,6 +3,7 @@
 use super::folder::{Folder, strings};
 use super::residual::{basic, timm_basic};
 use super::transformer::vit;
+use crate::model::arch::tests::logged;
 use crate::model::{Loaded, Prepared};
 use crate::types::{DataType, Error, Presence, Reason, Shape, Tensor};
 
@@ -49,7 +50,12 @@ fn images_or_pixels_are_taken_and_shown() {
 #[test]
 fn without_a_word_on_how_images_are_prepared_only_pixels_are_taken() {
     let mut folder = basic();
+    assert_eq!(logged(|| drop(loaded(&folder))), "");
     folder.preprocessor = None;
+    let warning = "no preprocessor_config.json (timm: pretrained_cfg in config.json): images are not taken, only \
+                   pixel_values; in Python, AutoImageProcessor.from_pretrained(NAME).save_pretrained(FOLDER) writes one";
+    let logged = logged(|| drop(loaded(&folder)));
+    assert!(logged.contains("WARN") && logged.contains(warning), "{logged}");
     let inputs = loaded(&folder).about.signature.inputs;
     assert_eq!((inputs.len(), inputs[0].presence), (1, Presence::Required));
     assert_eq!(inputs[0].wire_shape(), [-1, 3, 224, 224]);

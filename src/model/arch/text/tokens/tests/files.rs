@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::arch::tests::logged;
 use crate::model::arch::text::tests::folder::{FAMILIES, tokenizer};
 
 fn told(change: impl FnOnce(&mut Value)) -> String {
@@ -105,7 +106,11 @@ fn what_is_no_tokenizer_is_refused() {
     assert!(unknown.starts_with("not a valid tokenizer: "), "{unknown}");
     // The crate takes this, and panics on the first text.
     let absent = told(|file| file["post_processor"]["special_tokens"] = json!({}));
-    assert_eq!(absent, "the tokenizer failed on a short text");
+    assert!(absent.starts_with("the tokenizer failed on a short text: "), "{absent}");
+    // This makes it panic while it reads the file. The reason is the panic's own.
+    let garbage = told(|file| file["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}));
+    let read = "the tokenizer failed to read it: Precompiled: ";
+    assert!(garbage.starts_with(read) && garbage.contains("Cannot parse precompiled_charsmap"), "{garbage}");
     let mut folder = FAMILIES[0].folder();
     folder.files.insert("tokenizer.json".to_owned(), b"{".to_vec());
     assert!(folder.refused().starts_with("tokenizer.json: not valid JSON: "));
@@ -113,4 +118,31 @@ fn what_is_no_tokenizer_is_refused() {
     assert!(folder.refused().starts_with("tokenizer.json: not valid JSON: recursion limit"));
     folder.files.insert("tokenizer.json".to_owned(), vec![b' '; (64 << 20) + 1]);
     assert_eq!(folder.refused(), "tokenizer.json: expected at most 67108864 bytes, got 67108865");
+}
+
+#[test]
+fn something_stands_for_words_that_are_not_known() {
+    let unknown = |token: &str| {
+        json!({"type": "WordPiece", "unk_token": token, "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": {"a": 4, "b": 5, "[CLS]": 2, "[SEP]": 3, "[UNK]": 1}})
+    };
+    let absent = told(|file| file["model"] = unknown("[GONE]"));
+    assert_eq!(absent, "WordPiece error: Missing [UNK] token from the vocabulary");
+    let mut folder = FAMILIES[0].folder();
+    let mut file = tokenizer();
+    file["model"] = unknown("[UNK]");
+    folder.json("tokenizer.json", &file);
+    folder.load();
+}
+
+#[test]
+fn a_folder_without_a_tokenizer_is_served_with_a_warning() {
+    let mut folder = FAMILIES[0].folder();
+    assert_eq!(logged(|| drop(folder.load())), "");
+    folder.files.remove("tokenizer.json");
+    folder.files.insert("vocab.txt".to_owned(), b"[PAD]\n[UNK]\n".to_vec());
+    let logged = logged(|| assert_eq!(folder.load().about.signature.inputs[0].name, "input_ids"));
+    let warning = "no tokenizer.json: texts are not taken, only input_ids; in Python, \
+                   AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one";
+    assert!(logged.contains("WARN") && logged.contains(warning), "{logged}");
 }

@@ -18,11 +18,15 @@ fn told(loaded: &Loaded, inputs: &Inputs) -> String {
     prepare(loaded, inputs).expect_err("refused").detail().to_owned()
 }
 
-/// BERT whose rows have at most so many tokens.
-fn limited(tokens: usize) -> Folder {
-    let mut folder = FAMILIES[0].folder();
+/// A folder whose rows have at most so many tokens.
+fn with_limit(mut folder: Folder, tokens: usize) -> Folder {
     folder.json("sentence_bert_config.json", &json!({"max_seq_length": tokens}));
     folder
+}
+
+/// BERT whose rows have at most so many tokens.
+fn limited(tokens: usize) -> Folder {
+    with_limit(FAMILIES[0].folder(), tokens)
 }
 
 #[test]
@@ -39,7 +43,7 @@ fn texts_are_packed_without_padding() {
 }
 
 #[test]
-fn pairs_have_types_and_are_optional_but_for_scores() {
+fn pairs_have_types_and_are_needed_for_scores_and_unknown_to_embeddings() {
     let loaded = FAMILIES[0].classifier(2).load();
     let inputs = vec![("text", texts(&["w7 w8"])), ("text_pair", texts(&["w9"]))];
     let prepared = prepare(&loaded, &inputs).expect("rows");
@@ -50,6 +54,8 @@ fn pairs_have_types_and_are_optional_but_for_scores() {
     assert_eq!(ranker.about.signature.inputs[1].presence, Presence::Usual);
     let missing = told(&ranker, &vec![("text", texts(&["w7"]))]);
     assert_eq!(missing, "input \"text_pair\" is missing: this model scores pairs of texts");
+    let names = FAMILIES[0].folder().load().about.signature.inputs.into_iter().map(|input| input.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["text", "input_ids", "attention_mask", "token_type_ids"]);
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn long_texts_are_cut_and_the_cut_is_told() {
     assert_eq!(prepared.truncated, [2, 0]);
     assert_eq!(uints(&prepared.rows.inputs()[0]), [2, 4, 5, 6, 3, 2, 4, 3]);
     let inputs = vec![("text", texts(&["w4 w5 w6"])), ("text_pair", texts(&["w7"]))];
-    let prepared = prepare(&loaded, &inputs).expect("rows");
+    let prepared = prepare(&with_limit(FAMILIES[0].classifier(2), 5).load(), &inputs).expect("rows");
     assert_eq!((prepared.truncated, uints(&prepared.rows.inputs()[0])), (vec![2], vec![2, 4, 3, 7, 3]));
     let mut left = limited(5);
     left.json("tokenizer_config.json", &json!({"truncation_side": "left"}));
@@ -94,13 +100,55 @@ fn the_limit_is_the_first_that_is_told_and_sane() {
     assert_eq!(kept(&folder), 12);
     folder.json("sentence_bert_config.json", &json!({"max_seq_length": 512}));
     assert_eq!(kept(&folder), 16);
-    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 4}));
+    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 3}));
+    assert_eq!(kept(&folder), 3);
+    folder.json("sentence_bert_config.json", &json!({"max_seq_length": 2}));
+    let told = "tokenizer.json: its template adds 2 tokens to a text, but a row has at most 2";
+    assert_eq!(folder.refused(), told);
     let told = "tokenizer.json: its template adds 3 tokens to a pair, but a row has at most 4";
+    assert_eq!(with_limit(FAMILIES[0].classifier(2), 4).refused(), told);
+}
+
+#[test]
+fn the_limit_and_the_case_may_stand_in_a_file_of_an_older_name() {
+    let mut folder = FAMILIES[0].folder();
+    folder.json("sentence_xlnet_config.json", &json!({"max_seq_length": 7}));
+    let kept = |folder: &Folder| rows(&folder.load(), &["w4 w5 w6 w7 w8 w9 w10"]).rows.longest();
+    assert_eq!(kept(&folder), 7);
+    folder.json("sentence_xlm-roberta_config.json", &json!({"max_seq_length": 6}));
+    assert_eq!(kept(&folder), 6, "of the first in order");
+    folder.json("sentence_bert_config.json", &json!({}));
+    assert_eq!(kept(&folder), 6, "one that says nothing is passed over");
+    folder.json("sentence_roberta_config.json", &json!({"do_lower_case": 1}));
+    let told = "sentence_roberta_config.json: `do_lower_case`: expected true or false, got 1";
     assert_eq!(folder.refused(), told);
-    folder.json("sentence_bert_config.json", &json!({"max_seq_length": null, "do_lower_case": true}));
-    let told =
-        "sentence_bert_config.json: `do_lower_case`: texts are taken as they are; let tokenizer.json lower their case";
-    assert_eq!(folder.refused(), told);
+}
+
+/// The normalizers here tell whether they saw upper case: what is lower only after them was not there in time.
+#[test]
+fn texts_are_put_in_lower_case_where_the_folder_says_so() {
+    let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let lower = json!({"type": "Lowercase"});
+    let sequence = |parts: &[serde_json::Value]| json!({"type": "Sequence", "normalizers": parts});
+    let ids = |normalizer: serde_json::Value, settings: serde_json::Value| {
+        let mut folder = FAMILIES[0].folder();
+        let mut file = tokenizer();
+        file["normalizer"] = normalizer;
+        folder.json("tokenizer.json", &file);
+        folder.json("sentence_bert_config.json", &settings);
+        uints(&rows(&folder.load(), &["W7 [SEP] w8"]).rows.inputs()[0])
+    };
+    let asked = || json!({"max_seq_length": 12, "do_lower_case": true});
+    let (kept, lowered) = ([2, 1, 3, 8, 3], [2, 7, 3, 8, 3]);
+    assert_eq!(ids(serde_json::Value::Null, json!({"do_lower_case": false})), kept);
+    assert_eq!(ids(serde_json::Value::Null, asked()), lowered);
+    assert_eq!(ids(replace("w7", "w9"), asked()), [2, 9, 3, 8, 3], "before what is there");
+    assert_eq!(ids(sequence(&[replace("w7", "w9")]), asked()), [2, 9, 3, 8, 3], "at the front of a sequence");
+    let late = sequence(&[replace("w7", "w9"), lower.clone()]);
+    assert_eq!(ids(late, asked()), lowered, "a sequence that does it is left as it is");
+    assert_eq!(ids(lower.clone(), asked()), lowered);
+    let deep = sequence(&[replace("w7", "w9"), sequence(&[lower])]);
+    assert_eq!(ids(deep, asked()), [2, 9, 3, 8, 3], "one inside another does not count");
 }
 
 /// What is not read of a huge text changes nothing that is kept; where it could, the text is refused.
@@ -122,7 +170,7 @@ fn of_a_huge_text_only_the_beginning_is_read() {
 fn room_is_taken_before_the_work() {
     let loaded = limited(5).load();
     let prepare = loaded.about.prepare.as_ref().expect("text is prepared");
-    let inputs = || vec![Some(texts(&["w4 w5", "w6"])), None, None, None, None];
+    let inputs = || vec![Some(texts(&["w4 w5", "w6"])), None, None, None];
     let mut taken = 0;
     prepare
         .prepare(inputs(), &mut |bytes| {
@@ -167,7 +215,8 @@ fn what_does_not_go_together_is_refused() {
     let inputs = vec![("text", text()), ("attention_mask", ids())];
     assert_eq!(told(&loaded, &inputs), "input \"attention_mask\" does not go with \"text\"");
     let inputs = vec![("input_ids", ids()), ("text_pair", text())];
-    assert_eq!(told(&loaded, &inputs), "input \"text_pair\" does not go with \"input_ids\"");
+    let pairs = FAMILIES[0].classifier(2).load();
+    assert_eq!(told(&pairs, &inputs), "input \"text_pair\" does not go with \"input_ids\"");
     let bytes = vec![("text", texts(&[&b"w4"[..], b"w5 \xff"]))];
     assert_eq!(told(&loaded, &bytes), "input \"text\", row 1: expected UTF-8, byte 3 is not");
 }
