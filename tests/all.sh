@@ -184,6 +184,7 @@ against_server() {
 # Tests that need torch and the libraries on it.
 with_torch=(
     tests/python/test_docs_export.py
+    tests/python/test_docs_models.py
     tests/python/test_parity_text.py
     tests/python/test_parity_images.py
     tests/python/test_minilm.py

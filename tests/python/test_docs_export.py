@@ -1,10 +1,6 @@
 """Runs the page docs/your-own-model.md as a reader would, and compares every layer it lists with torch."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,38 +10,22 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs tests/python/requirements-export.txt")
 triton = pytest.importorskip("tritonclient.grpc")
+from pages import SECONDS_MAX, Page, run  # noqa: E402
 from parity import BOUND, difference  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 from sconce_server import SconceServer, sconce_bin  # noqa: E402
 from torch import nn  # noqa: E402
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-own-model.md"
+PAGE = Page("your-own-model.md")
 # The last is more than one batch: it is cut and joined again.
 ROW_COUNTS = (1, 5, 150)
-SECONDS_MAX = 120
 
 torch.set_num_threads(1)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
 def layer_types_of_page() -> set[str]:
     """First column of the page's table of layers."""
-    table = PAGE.read_text().split("\n## Layers\n")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
-
-
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX)
-
-
-def run_well(command: list[str], folder: Path) -> str:
-    done = run(command, folder)
-    assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    return set(re.findall(r"^\| `(\w+)` \|", PAGE.section("Layers"), flags=re.MULTILINE))
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -55,30 +35,19 @@ def run_well(command: list[str], folder: Path) -> str:
 def exported(tmp_path_factory) -> Path:
     """The folder in which a reader has run the page's first block."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "export.py").write_text(blocks("python")[0])
-    run_well([sys.executable, "export.py"], folder)
+    PAGE.export(folder)
     return folder
 
 
 def test_the_page_as_a_reader_runs_it(exported):
-    (commands,) = blocks("sh")
-    check, serve = (shlex.split(line) for line in commands.splitlines())
-    assert check[:2] == ["sconce", "check"]
-    assert serve == ["sconce", "serve", "--models", "my_models"]
-
-    signature = run_well([sconce_bin(), *check[1:]], exported)
+    signature = PAGE.check(exported)
     for word in ("point", "probabilities"):
         assert word in signature
-
-    (exported / "call.py").write_text(blocks("python")[1])
-    with SconceServer(exported / "my_models") as server:
-        said = run_well([sys.executable, "call.py", server.grpc], exported)
-        assert "100 rows" in said
-        assert server.stop() == 0
+    assert "100 rows" in PAGE.serve_and_call(exported)
 
 
 def test_a_client_needs_no_torch():
-    assert "torch" not in "".join(re.findall(r"^(?:import|from) .*$", blocks("python")[1], flags=re.MULTILINE))
+    assert "torch" not in PAGE.imports_of_client
 
 
 def drop(weights: dict) -> None:

@@ -33,12 +33,7 @@ def target(identity_models, tmp_path_factory):
 
 
 def message(*rows: bytes) -> bytes:
-<<<<<<< HEAD
-    contents = serialize_byte_tensor(np.array(rows, dtype=np.object_)).item()
-    return raw_request(MODEL, ("image", "BYTES", [len(rows)], contents)).SerializeToString()
-=======
     return raw_request(MODEL, ("image", "BYTES", [len(rows)], raw_bytes(rows))).SerializeToString()
->>>>>>> verify
 
 
 def png_bomb(width: int, height: int, data: bytes = b"", depth: int = 8, colour: int = RGB) -> bytes:
@@ -188,11 +183,7 @@ def test_pixels_of_other_shapes_are_refused_by_name(target, name):
 
 
 def test_a_picture_and_pixels_are_refused(target):
-<<<<<<< HEAD
-    image = ("image", "BYTES", [1], serialize_byte_tensor(np.array([JPEG], dtype=np.object_)).item())
-=======
     image = ("image", "BYTES", [1], raw_bytes([JPEG]))
->>>>>>> verify
     pixels = ("pixel_values", "FP32", [1, 3, 32, 32], bytes(4 * 3 * 32 * 32))
     answer = send(target, raw_request(MODEL, image, pixels).SerializeToString())
     assert answer.status == INVALID, answer
