@@ -270,7 +270,7 @@ TOKENIZER_FOLDERS = [
     tokenizer("of_unknown_kind", lambda data: data["model"].update(type="Sorcery")),
     tokenizer("without_its_unknown", lambda data: data["model"]["vocab"].pop("[UNK]")),
     tokenizer("of_garbage_charsmap", lambda data: data.update(
-        normalizer={"type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+        normalizer={"type": "Precompiled", "precompiled_charsmap": "/////w=="}), "charsmap"),
     tokenizer("of_a_bad_pattern", lambda data: data.update(
         pre_tokenizer={"type": "Split", "pattern": {"Regex": "(("}, "behavior": "Isolated", "invert": False})),
     tokenizer("of_unknown_special_tokens", lambda data: data["post_processor"].update(special_tokens={})),

@@ -87,6 +87,11 @@ def vit_48(folder: Path) -> None:
     save(folder, vit(48, qkv_bias=False, layer_norm_eps=1e-2), processor, "vit_48")
 
 
+def vit_nearest(folder: Path) -> None:
+    processor = ViTImageProcessor(size={"height": 32, "width": 32}, resample=PILImageResampling.NEAREST)
+    save(folder, vit(32), processor, "vit_nearest")
+
+
 def resnet_basic(folder: Path) -> None:
     """ConvNeXT's processor, which transformers' ResNets carry: it enlarges by `crop_pct` and cuts out the middle."""
     config = ResNetConfig(
@@ -110,7 +115,9 @@ def resnet_bottleneck(folder: Path) -> None:
     save(folder, config, processor, "resnet_bottleneck")
 
 
-def save_timm(folder: Path, architecture: str, weights: dict | None = None, **settings) -> None:
+def save_timm(
+    folder: Path, architecture: str, weights: dict | None = None, crop_mode: str = "center", **settings
+) -> None:
     """As timm does: all there is to know stands in config.json. `weights`: others than the seeded ones."""
     model = timm.create_model(architecture, num_classes=len(ANIMALS), **settings)
     if weights:
@@ -119,12 +126,17 @@ def save_timm(folder: Path, architecture: str, weights: dict | None = None, **se
         shaken(model, model.fc, folder.parent.name, probes(SIDE, SIDE, *IMAGENET))
     save_for_hf(
         model, folder, {"label_names": list(ANIMALS)}, safe_serialization=True,
-        data_config={"input_size": (3, SIDE, SIDE), "crop_pct": 0.9},
+        data_config={"input_size": (3, SIDE, SIDE), "crop_pct": 0.9, "crop_mode": crop_mode},
     )  # fmt: skip
 
 
 def timm_resnet_basic(folder: Path) -> None:
     save_timm(folder, "resnet18", channels=(16, 24, 32, 48), layers=(1, 2, 1, 1))
+
+
+def timm_resnet_squash(folder: Path) -> None:
+    """Both sides are scaled by themselves: the order in which that is done shows in tall pictures."""
+    save_timm(folder, "resnet18", crop_mode="squash", channels=(16, 24, 32, 48), layers=(1, 1, 1, 1))
 
 
 def timm_resnet_bottleneck(folder: Path) -> None:
@@ -142,5 +154,6 @@ def torchvision_resnet18(folder: Path) -> None:
 
 
 MODELS = (
-    vit_32, vit_48, resnet_basic, resnet_bottleneck, timm_resnet_basic, timm_resnet_bottleneck, torchvision_resnet18,
+    vit_32, vit_48, vit_nearest, resnet_basic, resnet_bottleneck, timm_resnet_basic, timm_resnet_squash,
+    timm_resnet_bottleneck, torchvision_resnet18,
 )  # fmt: skip

@@ -47,7 +47,8 @@ def lines_about(target: Target, model: str) -> list[str]:
 
 @pytest.mark.parametrize("hostile", FOLDERS, ids=lambda hostile: hostile.name)
 def test_it_is_not_loaded_and_the_log_says_why(target, hostile):
-    (line,) = (line for line in lines_about(target, hostile.name) if "ERROR" in line)
+    # A library's panic is logged by itself.
+    (line,) = (line for line in lines_about(target, hostile.name) if "ERROR" in line and "panic: " not in line)
     for pattern in hostile.named:
         assert re.search(pattern, line), line
     assert len(line) < 2000
