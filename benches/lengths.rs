@@ -1,5 +1,5 @@
-//! Texts of 3 to 512 tokens in one queue: our batches against batches by order of arrival, packed and padded, on the same
-//! model, the same arrivals and the same device, one after the other in every round.
+//! Texts of 3 to 512 tokens in one queue: our batches against batches by order of arrival, on the same model, the same arrivals
+//! and the same device, one after the other in every round; and the padding that the latter would need without packed rows.
 //!
 //! `cargo bench --bench lengths [-- --rounds N] [--seconds S]`; docs/benchmarks.md says what it means. The model is as large
 //! as all-MiniLM-L6-v2.
@@ -44,19 +44,17 @@ const ROWS_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Ours,
+    /// All that waits, in order of arrival.
     InOrder,
-    /// In order of arrival, every row as long as the batch's longest: what engines without packing compute.
-    Padded,
 }
 
 impl Way {
-    const ALL: [Self; 3] = [Self::Ours, Self::InOrder, Self::Padded];
+    const ALL: [Self; 2] = [Self::Ours, Self::InOrder];
 
     fn name(self) -> &'static str {
         match self {
             Self::Ours => "sconce",
-            Self::InOrder => "order of arrival, packed",
-            Self::Padded => "order of arrival, padded",
+            Self::InOrder => "in order of arrival",
         }
     }
 }
@@ -70,7 +68,7 @@ struct Outcome {
     /// Seconds.
     short_p99: f64,
     long_p99: f64,
-    /// Padding among all computed tokens.
+    /// Padding among all computed tokens; in order of arrival, what it would be.
     waste: f64,
     tokens_a_second: f64,
 }
@@ -82,6 +80,7 @@ struct Model {
 }
 
 fn main() -> anyhow::Result<()> {
+    sconce::app::keep_pools_from_spinning();
     let [rounds, seconds] = arguments::numbers(["--rounds", "--seconds"], [3, 20])?;
     let folder = std::env::temp_dir().join(format!("sconce-lengths-{}", std::process::id()));
     folders::write_bert(&folder, MINI_LM, 1)?;
@@ -97,7 +96,7 @@ async fn measure(folder: &std::path::Path, rounds: u64, seconds: u64) -> anyhow:
     let prepare = executor.loaded().about.prepare.clone().context("a text model prepares its rows")?;
     let model = Model { prepare, folder: folder.to_owned(), cores };
     let capacity = capacity(&model, executor)?;
-    line(&format!("{capacity:.0} tokens/s in full batches; {rounds} rounds of {seconds} s"));
+    line(&format!("{capacity:.0} tokens/s of texts as they come, eight at a time; {rounds} rounds of {seconds} s"));
     for load in LOADS {
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); Way::ALL.len()];
         for round in 0..rounds {
@@ -110,7 +109,7 @@ async fn measure(folder: &std::path::Path, rounds: u64, seconds: u64) -> anyhow:
         for (way, outcomes) in Way::ALL.iter().zip(&outcomes) {
             let spread = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of));
             line(&format!(
-                "  {:<25} p99 short {} ms   p99 long {} ms   padding {} %   {} tokens/s",
+                "  {:<20} p99 short {} ms   p99 long {} ms   padding {} %   {} tokens/s",
                 way.name(),
                 spread(|outcome| outcome.short_p99 * 1e3).show(0),
                 spread(|outcome| outcome.long_p99 * 1e3).show(0),
@@ -126,19 +125,16 @@ fn load(folder: &std::path::Path) -> anyhow::Result<LocalExecutor> {
     LocalExecutor::load(&Files::folder(folder), &ModelConfig::default()).map_err(anyhow::Error::msg)
 }
 
-/// Tokens a second in batches of 1024 tokens, of texts as they come.
+/// Tokens a second of texts as they come, some at a time.
 fn capacity(model: &Model, mut executor: LocalExecutor) -> anyhow::Result<f64> {
-    let batch = || model.prepare.made_up(32, 32).context("made-up rows");
-    let mut run = || -> anyhow::Result<f64> {
-        let (rows, began) = (batch()?, Instant::now());
-        let tokens = rows.size();
-        model.cores.install(|| executor.run(&[rows])).map_err(anyhow::Error::msg)?;
-        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
-        let rate = tokens as f64 / began.elapsed().as_secs_f64();
-        Ok(rate)
-    };
-    let rates = (0..7).map(|_| run()).collect::<anyhow::Result<Vec<f64>>>()?;
-    Ok(Spread::of(rates).median)
+    let texts = texts(0, 1000.0, Duration::from_secs(8));
+    let (mut tokens, began) = (0, Instant::now());
+    for part in texts.chunks(8) {
+        let rows = part.iter().map(|(_, length)| text(model, *length)).collect::<anyhow::Result<Vec<Rows>>>()?;
+        tokens += rows.iter().map(Rows::size).sum::<usize>();
+        model.cores.install(|| executor.run(&rows)).map_err(anyhow::Error::msg)?;
+    }
+    Ok(f64::from(u32::try_from(tokens)?) / began.elapsed().as_secs_f64())
 }
 
 /// Poisson arrivals of so many tokens a second.
@@ -164,7 +160,7 @@ async fn run(model: &Model, way: Way, texts: &[Text]) -> anyhow::Result<Outcome>
     let began = Instant::now();
     let (answered, counts) = match way {
         Way::Ours => ours(model, texts).await?,
-        Way::InOrder | Way::Padded => in_order(model, texts, way == Way::Padded).await?,
+        Way::InOrder => in_order(model, texts).await?,
     };
     let p99 = |is_long: bool| {
         let mut group: Vec<f64> = answered
@@ -240,8 +236,8 @@ async fn ours(model: &Model, texts: &[Text]) -> anyhow::Result<Answered> {
     Ok((answered, tokens.0.load(Ordering::Relaxed)))
 }
 
-/// All that waits when the device is free, in order of arrival.
-async fn in_order(model: &Model, texts: &[Text], padded: bool) -> anyhow::Result<Answered> {
+/// All that waits when the device is free, in order of arrival; and the tokens that its batches would have if they were padded.
+async fn in_order(model: &Model, texts: &[Text]) -> anyhow::Result<Answered> {
     let mut device = Device::on_thread("lengths", Box::new(load(&model.folder)?), model.cores.clone())?;
     let (send, mut waiting) = mpsc::channel::<(Instant, usize)>(texts.len().max(1));
     let (start, texts) = (Instant::now(), texts.to_vec());
@@ -267,9 +263,8 @@ async fn in_order(model: &Model, texts: &[Text], padded: bool) -> anyhow::Result
             batch.push(text);
         }
         let longest = batch.iter().map(|(_, length)| *length).max().unwrap_or(0);
-        let rows = batch.iter().map(|(_, length)| text(model, if padded { longest } else { *length }));
-        let rows = rows.collect::<anyhow::Result<Vec<Rows>>>()?;
-        computed += rows.iter().map(|rows| rows.size() as u64).sum::<u64>();
+        computed += (longest * batch.len()) as u64;
+        let rows = batch.iter().map(|(_, length)| text(model, *length)).collect::<anyhow::Result<Vec<Rows>>>()?;
         let (_, outcome) = device.run(rows).await;
         outcome.map_err(|fault| anyhow::Error::msg(fault.error))?;
         let now = Instant::now();

@@ -18,6 +18,7 @@ const ROUNDS: usize = 9;
 
 /// Prints milliseconds a row of 64 tokens, in batches of 1, 8 and 32.
 pub(crate) fn measure(allocator: &str) -> anyhow::Result<()> {
+    sconce::app::keep_pools_from_spinning();
     let folder = std::env::temp_dir().join(format!("sconce-allocator-{}", std::process::id()));
     folders::write_bert(&folder, SIZES, 1)?;
     let measured = run(&folder, allocator);
