@@ -1,7 +1,8 @@
-//! Resizing as Pillow does it, bit for bit, and torchvision on 8-bit images within one level: two passes, each rounded.
+//! Resizing as Pillow does it, and as torchvision does it on 8-bit images, bit for bit: two passes, each rounded.
 //!
 //! A pixel is the sum of those around its place, weighted by a filter that grows with the scale where an image becomes
-//! smaller ("antialias"). Weights have 22 bits of fraction, `PRECISION_BITS` of Pillow's `Resample.c`.
+//! smaller ("antialias"). Weights have 22 bits of fraction in Pillow (`PRECISION_BITS` of its `Resample.c`); in torch as many as
+//! let the largest of a pass fit into 16 bits.
 
 use std::ops::Range;
 
@@ -38,8 +39,8 @@ pub(in crate::model::arch::vision) fn resize(
     if filter == Filter::Nearest {
         return nearest(picture, (width, height), part);
     }
-    let across = Pass::new(filter, (picture.width, width), part.across.clone());
-    let down = Pass::new(filter, (picture.height, height), part.down.clone());
+    let across = Pass::new(filter, first, (picture.width, width), part.across.clone());
+    let down = Pass::new(filter, first, (picture.height, height), part.down.clone());
     if first == First::Cheaper && is_down_cheaper((picture.width, picture.height), (width, height)) {
         return across.across(&down.down(picture, 0), &(0..part.down.len()));
     }
@@ -48,18 +49,19 @@ pub(in crate::model::arch::vision) fn resize(
     down.down(&narrowed, lines.start)
 }
 
-/// Which pass Pillow 13 does first, found by comparing both orders with it.
+/// Which pass Pillow 13 does first: down, where that loses more than twice as many lines as going across loses columns.
 fn is_down_cheaper(old: (usize, usize), new: (usize, usize)) -> bool {
-    new.1 < old.1 && (new.0 > old.0 || old.1 > 2 * old.0)
+    new.1 < old.1 && old.1 + 2 * new.0 > new.1 + 2 * old.0
 }
 
-/// As torchvision does it: the pixel at the beginning of each new one.
+/// As torchvision's `NEAREST_EXACT` does it: the pixel in the middle of each new one.
 fn nearest(picture: &Picture, (width, height): (usize, usize), part: &Part) -> Picture {
     let mut pixels = Vec::with_capacity(part.across.len() * part.down.len() * 3);
     for y in part.down.clone() {
-        let line = picture.line(y * picture.height / height.max(1));
+        let line = picture.line((2 * y + 1) * picture.height / (2 * height.max(1)));
         for x in part.across.clone() {
-            pixels.extend_from_slice(line.get(x * picture.width / width.max(1)).unwrap_or(&[0; 3]));
+            let at = (2 * x + 1) * picture.width / (2 * width.max(1));
+            pixels.extend_from_slice(line.get(at).unwrap_or(&[0; 3]));
         }
     }
     Picture { width: part.across.len(), height: part.down.len(), pixels, transparent: None }
@@ -71,6 +73,8 @@ struct Pass {
     weights: Vec<i32>,
     /// Weights for each new pixel; the last may be zero.
     each: usize,
+    /// Bits behind the point of the weights.
+    fraction: u32,
 }
 
 impl Pass {
@@ -80,25 +84,39 @@ impl Pass {
         clippy::cast_sign_loss,
         reason = "sides are far below what f64 counts exactly, and weights within 2"
     )]
-    fn new(filter: Filter, (old, new): (usize, usize), part: Range<usize>) -> Self {
+    fn new(filter: Filter, library: First, (old, new): (usize, usize), part: Range<usize>) -> Self {
         let scale = old as f64 / new as f64;
         let stretch = scale.max(1.0);
         let support = filter.support() * stretch;
         let each = (support.ceil() as usize * 2 + 1).min(old);
-        let (mut firsts, mut weights) = (Vec::with_capacity(part.len()), Vec::with_capacity(part.len() * each));
-        for at in part {
+        let exact = |at: usize| {
             let center = (at as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(old);
-            let exact: Vec<f64> =
-                (first..end).map(|old| filter.weight((old as f64 - center + 0.5) / stretch)).collect();
-            let sum: f64 = exact.iter().sum();
-            let whole = f64::from(1 << FRACTION);
-            let rounded = exact.iter().map(|weight| (weight / sum * whole).round() as i32);
+            let weight = |old: usize| filter.weight((old as f64 - center + 0.5) / stretch);
+            let sum: f64 = (first..end).map(weight).sum();
+            (first, (first..end).map(move |old| weight(old) / sum).collect::<Vec<f64>>())
+        };
+        let fraction = match library {
+            First::Cheaper => FRACTION,
+            First::Across => fraction_of((0..new).flat_map(|at| exact(at).1).fold(0.0, f64::max)),
+        };
+        let (mut firsts, mut weights) = (Vec::with_capacity(part.len()), Vec::with_capacity(part.len() * each));
+        for at in part {
+            let (first, exact) = exact(at);
+            let rounded = exact.iter().map(|weight| (weight * f64::from(1 << fraction)).round() as i32);
             firsts.push(first);
             weights.extend(rounded.chain(std::iter::repeat(0)).take(each));
         }
-        Self { firsts, weights, each }
+        Self { firsts, weights, each, fraction }
+    }
+
+    fn half(&self) -> i32 {
+        (1 << self.fraction) >> 1
+    }
+
+    fn clip(&self, sum: i32) -> u8 {
+        u8::try_from((sum >> self.fraction).clamp(0, 255)).unwrap_or(0)
     }
 
     fn rows(&self) -> impl Iterator<Item = (usize, &[i32])> {
@@ -119,13 +137,13 @@ impl Pass {
         for y in lines.start..end {
             let line = picture.line(y);
             for (first, weights) in self.rows() {
-                let mut sums = [1 << (FRACTION - 1); 3];
+                let mut sums = [self.half(); 3];
                 for (pixel, weight) in line.get(first..).unwrap_or_default().iter().zip(weights) {
                     for (sum, value) in sums.iter_mut().zip(pixel) {
                         *sum += i32::from(*value) * weight;
                     }
                 }
-                pixels.extend(sums.map(clip));
+                pixels.extend(sums.map(|sum| self.clip(sum)));
             }
         }
         Picture { width, height: end.saturating_sub(lines.start), pixels, transparent: None }
@@ -138,21 +156,23 @@ impl Pass {
         let mut pixels = Vec::with_capacity(stride * height);
         let mut sums = vec![0; stride];
         for (first, weights) in self.rows() {
-            sums.fill(1 << (FRACTION - 1));
+            sums.fill(self.half());
             let lines = picture.pixels.chunks_exact(stride.max(1)).skip(first.saturating_sub(start));
             for (line, weight) in lines.zip(weights) {
                 for (sum, value) in sums.iter_mut().zip(line) {
                     *sum += i32::from(*value) * weight;
                 }
             }
-            pixels.extend(sums.iter().map(|sum| clip(*sum)));
+            pixels.extend(sums.iter().map(|sum| self.clip(*sum)));
         }
         Picture { width: picture.width, height, pixels, transparent: None }
     }
 }
 
-fn clip(sum: i32) -> u8 {
-    u8::try_from((sum >> FRACTION).clamp(0, 255)).unwrap_or(0)
+/// Bits that torch gives weights of which this is the largest: as many as let it fit into 16.
+fn fraction_of(largest: f64) -> u32 {
+    let fits = |fraction: &u32| (largest * f64::from(1 << (fraction + 1)) + 0.5).floor() < f64::from(1 << 15);
+    (0..FRACTION).find(|fraction| !fits(fraction)).unwrap_or(FRACTION)
 }
 
 impl Filter {

@@ -68,10 +68,10 @@ fn the_order_of_passes_shows_in_tall_pictures() {
 }
 
 #[test]
-fn nearest_takes_the_pixel_at_the_beginning() {
+fn nearest_takes_the_pixel_in_the_middle() {
     let row = painted((4, 1), |x, _, _| x * 10);
-    assert_eq!(red(&whole(&row, (3, 1), Filter::Nearest, First::Across)), [0, 10, 20]);
-    assert_eq!(red(&whole(&row, (6, 1), Filter::Nearest, First::Across)), [0, 0, 10, 20, 20, 30]);
+    assert_eq!(red(&whole(&row, (3, 1), Filter::Nearest, First::Across)), [0, 20, 30]);
+    assert_eq!(red(&whole(&row, (6, 1), Filter::Nearest, First::Across)), [0, 10, 10, 20, 30, 30]);
 }
 
 fn filters() -> impl Strategy<Value = Filter> {
