@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use rustix::process::setpriority_process;
 
-/// How nice threads aside are: beside serving threads they get a tenth of a core.
-const ASIDE_NICE: i32 = 10;
+/// How nice threads aside are: beside serving threads they get next to nothing of a core.
+const ASIDE_NICE: i32 = 19;
 
 /// A pool of threads; clones share it.
 #[derive(Clone)]
