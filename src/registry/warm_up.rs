@@ -11,9 +11,9 @@ use crate::device::{Executor, guarded};
 use crate::model::About;
 use crate::types::{DataType, Error, Rows, Shape, Tensor, TensorSpec};
 
-/// Runs of each batch size, if they are short.
+/// Runs of each batch size, if they are short; and as many in all, however long they are, lest no cost can be told.
 const ROUNDS: usize = 3;
-/// One run that takes so long tells enough by itself.
+/// One run that takes so long tells enough of its size by itself.
 const ONCE: Duration = Duration::from_millis(20);
 /// Elements of the row in the first batch, where rows differ in length.
 const SHORT: usize = 8;
@@ -100,7 +100,7 @@ fn run(executor: &mut dyn Executor, part: Rows, warmed: &mut WarmUp, until: Inst
         if Instant::now() > until {
             return Ok(false);
         }
-        if took > ONCE {
+        if took > ONCE && warmed.batches.len() >= ROUNDS {
             break;
         }
     }
