@@ -15,7 +15,7 @@ use super::memory;
 use super::tasks::Tasks;
 use crate::api::{admin, grpc};
 use crate::config::{self, Config};
-use crate::device::Cores;
+use crate::device::{Cores, start_candle_threads};
 use crate::guard::{self, Admission, Memory, memory_limit};
 use crate::monitor::{self, Monitor, Reading};
 use crate::net::{self, Listener, Protocol, Tally};
@@ -126,6 +126,7 @@ fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyho
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
     let pool = |name| Cores::new(name, threads.map_or(1, NonZeroUsize::get)).context("start the computing threads");
     let (computing, preparing) = (pool("compute")?, pool("prepare")?);
+    start_candle_threads();
     let loading = Cores::aside("load", threads.map_or(1, NonZeroUsize::get)).context("start the loading threads")?;
     let tasks = tasks.clone();
     let spawn: Spawn = Arc::new(move |place, name, task| match place {

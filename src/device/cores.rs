@@ -6,10 +6,9 @@
 use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
-use rustix::process::setpriority_process;
-
-/// How nice threads aside are: beside serving threads they get next to nothing of a core.
-const ASIDE_NICE: i32 = 19;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 
 /// A pool of threads; clones share it.
 #[derive(Clone)]
@@ -25,10 +24,10 @@ impl Cores {
     }
 
     /// The same for work that nobody waits for, such as loading a model: its threads give way to all others. Threads that
-    /// they start are as nice, and stay so.
+    /// they start do so as well.
     pub fn aside(name: &'static str, threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(move |index| format!("{name}-{index}"));
-        Ok(Self(Arc::new(pool.start_handler(|_| be_nice()).build()?)))
+        Ok(Self(Arc::new(pool.start_handler(|_| stand_aside()).build()?)))
     }
 
     /// Has `work` done by a thread of the pool, after all that was given to it before.
@@ -42,9 +41,11 @@ impl Cores {
     }
 }
 
-/// Makes this thread give way to others; on Linux a priority belongs to a thread.
-fn be_nice() {
-    if let Err(error) = setpriority_process(None, ASIDE_NICE) {
-        tracing::warn!(%error, "lower the priority of a loading thread");
+/// Has this thread run only where no other wants to. Being nice is not enough: threads that wait for a moment yield (rayon's
+/// do), and a yield hands the core to a nice thread for a whole time slice.
+fn stand_aside() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        tracing::warn!(?error, "lower the priority of a loading thread");
     }
 }

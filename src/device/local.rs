@@ -54,6 +54,12 @@ impl Executor for LocalExecutor {
     }
 }
 
+/// Starts the threads on which candle splits large operations, which all models share. Left to the first operation they would
+/// have the priority of the thread that happens to run it, which may be one that loads a model.
+pub fn start_candle_threads() {
+    let _threads = candle_core::utils::barrier_pool();
+}
+
 fn load_on_cpu(files: &Files, config: &ModelConfig) -> Result<Loaded, Error> {
     load(files, config, &Device::Cpu).map_err(|error| Error::new(Reason::Model, error.to_string()))
 }

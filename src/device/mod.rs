@@ -10,5 +10,5 @@ mod thread;
 
 pub use cores::Cores;
 pub use executor::{Executor, Fault, Outcome, guarded};
-pub use local::LocalExecutor;
+pub use local::{LocalExecutor, start_candle_threads};
 pub use thread::Device;

@@ -190,7 +190,7 @@ impl Registry {
         (self.spawn)(place, format!("batch-{name}-{version}"), Box::pin(Arc::clone(worker).work()));
     }
 
-    /// Started from here and not from the pool that loads: a thread is as nice as the one that starts it.
+    /// Started from here and not from the pool that loads: a thread is of the scheduling class of the one that starts it.
     fn device(&self, order: &Order, executor: LocalExecutor, inline: bool) -> Result<Device, Error> {
         let executor = Box::new(Pinned::new(executor, order.origin.clone(), order.identity));
         if inline {

@@ -19,6 +19,8 @@ const ONCE: Duration = Duration::from_millis(20);
 const SHORT: usize = 8;
 /// After a batch that took so long, larger ones would tell nothing that its time does not, and keep the model from serving.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
+/// The same beside a version that serves: larger batches than those that are used would take the cores from it.
+const LONG_ENOUGH_BESIDE: Duration = ONCE;
 /// Batches of more elements than this are not made up.
 const ELEMENTS_MAX: usize = 1 << 26;
 
@@ -71,12 +73,13 @@ pub(super) fn warm_up(
     let mut warmed = WarmUp { batches: Vec::new() };
     let sizes = sizes(plan.rows_max);
     let of = plan.used.len() + sizes.len();
+    let long_enough = if plan.used.is_empty() { LONG_ENOUGH } else { LONG_ENOUGH_BESIDE };
     let used = plan.used.iter().map(|shape| (again(about, shape), true));
     let made = sizes.iter().map(|rows| (made_up(about, *rows, plan.tokens_max), false));
     for (done, (part, may_fail)) in used.chain(made).enumerate() {
         progress(done, of);
         let Some(part) = part else { continue };
-        if !may_fail && warmed.batches.last().is_some_and(|(size, took)| *took > LONG_ENOUGH && *size < part.size()) {
+        if !may_fail && warmed.batches.last().is_some_and(|(size, took)| *took > long_enough && *size < part.size()) {
             break;
         }
         match run(executor, part, &mut warmed, begun + plan.time_max) {
