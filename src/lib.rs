@@ -6,6 +6,8 @@
 //! [`config`] says how, [`net`] carries the bytes, [`app`] wires it all, [`cli`] is what a person types.
 //! ARCHITECTURE.md says what each room may use; `tests/tidy.rs` holds them to it.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod app;
 pub mod batch;

@@ -1,5 +1,7 @@
 //! The `sconce` binary: arguments in, exit code out.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -2,22 +2,32 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tracing::{error, warn};
 
 use crate::types::{Error, Reason, Rows, Tensor};
+
+/// Ends what an executor computes, from another thread: its [`Executor::run`] then fails soon.
+pub type Interrupt = Arc<dyn Fn() + Send + Sync>;
 
 /// Runs one model. Takes and gives host bytes, so that it can live in another process.
 pub trait Executor: Send {
     /// Runs a batch: `parts` holds each item's rows. Gives the outputs in the signature's order, the rows of all parts
     /// joined in order.
     ///
-    /// Errors: the model refused or failed; the executor can go on.
+    /// Errors: the model refused or failed ([`Reason::Model`]), or its device did ([`Reason::DeviceLost`],
+    /// [`Reason::DeviceMemory`]); the executor can be asked again.
     fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error>;
 
     /// Does it compute in parallel, and so wants the machine's cores? Else it runs on the device's thread alone.
     fn is_parallel(&self) -> bool {
         true
+    }
+
+    /// What ends a batch that takes too long; `None` where nothing can.
+    fn interrupt(&self) -> Option<Interrupt> {
+        None
     }
 
     /// Begins anew after a panic. Errors: the model cannot be loaded again; the old state stays.

@@ -9,6 +9,6 @@ mod local;
 mod thread;
 
 pub use cores::Cores;
-pub use executor::{Executor, Fault, Outcome, guarded};
+pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
 pub use local::{LocalExecutor, start_candle_threads};
 pub use thread::Device;

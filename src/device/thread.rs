@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::cores::Cores;
-use super::executor::{Executor, Fault, Outcome, guarded};
+use super::executor::{Executor, Fault, Interrupt, Outcome, guarded};
 use crate::types::{Error, Reason, Rows};
 
 /// Something that runs one batch at a time.
@@ -30,12 +30,12 @@ impl Device {
     ///
     /// Errors: the thread cannot be started.
     pub fn on_thread(name: &str, executor: Box<dyn Executor>, cores: Cores) -> std::io::Result<Self> {
-        let is_parallel = executor.is_parallel();
+        let (is_parallel, interrupt) = (executor.is_parallel(), executor.interrupt());
         // One batch at a time: the worker waits for each answer, so that one place is enough.
         let (jobs, inbox) = mpsc::sync_channel::<Work>(1);
         let run = move || serve(executor, &cores, &inbox);
         thread::Builder::new().name(format!("device-{name}")).spawn(run)?;
-        Ok(Self::Thread(DeviceThread { jobs, is_parallel }))
+        Ok(Self::Thread(DeviceThread { jobs, is_parallel, interrupt }))
     }
 
     /// Does it compute on the machine's cores, which other models want as well?
@@ -46,6 +46,16 @@ impl Device {
             Self::Inline(_) => false,
             #[cfg(test)]
             Self::Simulated(..) => true,
+        }
+    }
+
+    /// What ends a batch that takes too long, from outside; `None` where nothing can.
+    pub fn interrupt(&self) -> Option<Interrupt> {
+        match self {
+            Self::Thread(thread) => thread.interrupt.clone(),
+            Self::Inline(_) => None,
+            #[cfg(test)]
+            Self::Simulated(executor, _) => executor.interrupt(),
         }
     }
 
@@ -79,6 +89,7 @@ impl Device {
 pub struct DeviceThread {
     jobs: mpsc::SyncSender<Work>,
     is_parallel: bool,
+    interrupt: Option<Interrupt>,
 }
 
 struct Work {

@@ -1,7 +1,7 @@
 //! An executor that begins anew only from the files that it was loaded from.
 
 use super::fingerprint::{Fingerprint, Origin};
-use crate::device::Executor;
+use crate::device::{Executor, Interrupt};
 use crate::types::{Error, Reason, Rows, Tensor};
 
 /// An executor, and how its files looked when it was loaded. Files that have changed since are another version's, which
@@ -25,6 +25,10 @@ impl<E: Executor> Executor for Pinned<E> {
 
     fn is_parallel(&self) -> bool {
         self.executor.is_parallel()
+    }
+
+    fn interrupt(&self) -> Option<Interrupt> {
+        self.executor.interrupt()
     }
 
     fn rebuild(&mut self) -> Result<(), Error> {

@@ -80,13 +80,23 @@ pub enum Reason {
     Model,
     /// Code panicked.
     Panic,
+    /// The device or its process was lost while, or before, these rows ran on it.
+    DeviceLost,
+    /// The device did not answer in time.
+    DeviceOverdue,
+    /// The device has too little memory for these rows.
+    DeviceMemory,
+    /// The device failed too often, and is not asked for a while.
+    BreakerOpen,
+    /// These rows made the device fail twice when they ran alone.
+    Quarantined,
     /// The call or an option of it is not implemented.
     Unsupported,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Invalid,
         Self::TooBig,
         Self::NotFound,
@@ -104,6 +114,11 @@ impl Reason {
         Self::NotReady,
         Self::Model,
         Self::Panic,
+        Self::DeviceLost,
+        Self::DeviceOverdue,
+        Self::DeviceMemory,
+        Self::BreakerOpen,
+        Self::Quarantined,
         Self::Unsupported,
     ];
 
@@ -127,6 +142,11 @@ impl Reason {
             Self::NotReady => "not_ready",
             Self::Model => "model",
             Self::Panic => "panic",
+            Self::DeviceLost => "device_lost",
+            Self::DeviceOverdue => "device_overdue",
+            Self::DeviceMemory => "device_memory",
+            Self::BreakerOpen => "breaker_open",
+            Self::Quarantined => "quarantined",
             Self::Unsupported => "unsupported",
         }
     }
@@ -134,7 +154,7 @@ impl Reason {
     /// What a client can do about it.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Invalid => Kind::Invalid,
+            Self::Invalid | Self::Quarantined => Kind::Invalid,
             Self::NotFound => Kind::NotFound,
             Self::TooBig
             | Self::QueueFull
@@ -144,10 +164,13 @@ impl Reason {
             | Self::ModelShare
             | Self::Concurrency
             | Self::Memory
-            | Self::PredictedWait => Kind::Overloaded,
+            | Self::PredictedWait
+            | Self::DeviceMemory => Kind::Overloaded,
             Self::Deadline => Kind::Expired,
             Self::Cancelled => Kind::Cancelled,
-            Self::Draining | Self::NotReady => Kind::Unavailable,
+            Self::Draining | Self::NotReady | Self::DeviceLost | Self::DeviceOverdue | Self::BreakerOpen => {
+                Kind::Unavailable
+            }
             Self::Model | Self::Panic => Kind::Internal,
             Self::Unsupported => Kind::Unsupported,
         }

@@ -1,0 +1,1 @@
+//! Kernels: CUDA C++ with plain Rust twins that define their meaning.

@@ -1,0 +1,3 @@
+//! The device process of the Sconce inference server.
+
+fn main() {}
