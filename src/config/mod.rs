@@ -18,7 +18,9 @@ mod units;
 
 pub use document::{Document, Table};
 pub use flags::ServeFlags;
-pub use model::{BatchingConfig, ConfidenceConfig, DeviceConfig, ModelConfig, Placement, VersionPolicy, WarmupConfig};
+pub use model::{
+    BatchingConfig, BreakerConfig, ConfidenceConfig, DeviceConfig, ModelConfig, Placement, VersionPolicy, WarmupConfig,
+};
 pub use problems::Problems;
 pub use raw::{Environment, Raw};
 pub use reference::reference;

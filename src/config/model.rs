@@ -1,5 +1,6 @@
 //! A model's own settings, from the `model.toml` in its folder.
 
+mod breaker;
 mod forms;
 
 use std::collections::BTreeSet;
@@ -7,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+pub use breaker::BreakerConfig;
 use forms::{Range, Versions};
 
 use super::document::Document;
@@ -42,6 +44,8 @@ pub struct ModelConfig {
     pub device: DeviceConfig,
     /// How it is warmed up.
     pub warmup: WarmupConfig,
+    /// When its device is left alone for a while.
+    pub breaker: BreakerConfig,
 }
 
 /// Which versions of a model are served.
@@ -169,12 +173,14 @@ impl ModelConfig {
             confidence: ConfidenceConfig::read(settings),
             device: DeviceConfig::read(settings),
             warmup: WarmupConfig::read(settings),
+            breaker: BreakerConfig::read(settings),
         }
     }
 
     fn check(&self, settings: &mut Reader<'_>) {
         self.batching.check(self.max_batch_size, settings);
         self.confidence.check(settings);
+        self.breaker.check(settings);
     }
 }
 

@@ -38,6 +38,14 @@ weight = 3
 placement = "thread"
 [warmup]
 time_max = "1s"
+[breaker]
+window = 50
+failure_rate = 0.25
+slow_rate = 1
+calls_min = 50
+open_for = "2s"
+open_for_max = "2s"
+probes = 1
 "#;
 
 #[test]
@@ -59,6 +67,10 @@ fn every_setting_is_read() {
     assert_eq!(confidence.range, Some((0.0, 350.5)));
     assert_eq!((config.device.placement, config.device.weight.get()), (Placement::Thread, 3));
     assert_eq!(config.warmup.time_max, Duration::from_secs(1));
+    let breaker = &config.breaker;
+    assert_eq!((breaker.window.get(), breaker.calls_min.get(), breaker.probes.get()), (50, 50, 1));
+    assert_eq!((breaker.failure_rate, breaker.slow_rate), (0.25, 1.0));
+    assert_eq!((breaker.open_for, breaker.open_for_max), (Duration::from_secs(2), Duration::from_secs(2)));
     // Every declared key is in the text, so no declaration is passed over.
     let mut settings = Reader::default();
     ModelConfig::read(&mut settings);
@@ -145,6 +157,10 @@ request_rows_max = 17
 default_priority = 3
 [confidence]
 labels = ["a", "b", "a"]
+[breaker]
+calls_min = 101
+open_for = "40s"
+open_for_max = "20s"
 "#;
     let expected = [
         "m.toml:4: `batching.preferred_batch_sizes`: expected at most `max_batch_size`, which is 32, got 64",
@@ -152,6 +168,8 @@ labels = ["a", "b", "a"]
         "m.toml:6: `batching.request_rows_max`: expected at most `batching.queue_rows_max`, which is 16, got 17",
         "m.toml:7: `batching.default_priority`: expected at most `batching.priority_levels`, which is 2, got 3",
         "m.toml:9: `confidence.labels`: expected labels that all differ, got \"a\" twice",
+        "m.toml:11: `breaker.calls_min`: expected at most `breaker.window`, which is 100, got 101",
+        "m.toml:13: `breaker.open_for_max`: expected at least `breaker.open_for`, which is 40s, got 20s",
     ];
     assert_eq!(lines(text), expected);
     assert_eq!(lines("confidence.labels = []"), ["m.toml:1: `confidence.labels`: expected at least one label, got []"]);
