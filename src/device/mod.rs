@@ -5,10 +5,12 @@
 
 mod cores;
 mod executor;
+mod link;
 mod local;
 mod thread;
 
 pub use cores::Cores;
 pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
+pub use link::Link;
 pub use local::{LocalExecutor, start_candle_threads};
 pub use thread::Device;

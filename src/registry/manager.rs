@@ -153,5 +153,5 @@ impl Registry {
 /// Ends a deployment: its queue takes nothing more, and its worker ends when all that waits is answered.
 pub(super) fn close(deployment: &Deployment) {
     deployment.instruments.set_ready(false);
-    deployment.worker.queue().close();
+    deployment.rungs.close();
 }

@@ -23,6 +23,7 @@ pub(super) fn compose(
         labels: Vec::new(),
         non_finite: false,
         truncated: Vec::new(),
+        rung: None,
     };
     if let Some(scoring) = &deployment.about.scoring
         && let Some(output) = answered.outputs.get(scoring.output)
@@ -110,7 +111,8 @@ mod tests {
     #[test]
     fn an_output_that_the_model_did_not_give_is_an_error() {
         let monitor = Monitor::new(Settings::default());
-        let report = BatchReport { rows: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+        let report =
+            BatchReport { rows: 1, size: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
         let answered = PartAnswer { outputs: Vec::new(), report };
         let mut journey = monitor.journey(Instant::now(), None);
         let wishes = Wishes::default();

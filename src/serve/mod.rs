@@ -6,6 +6,7 @@ mod answer;
 mod check;
 mod entry;
 mod info;
+mod ladder;
 mod pipeline;
 mod prepare;
 mod punctual;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::entry::Entry;
+use super::ladder::{self, Question, Served};
 use super::prepare::Preparer;
-use super::punctual::Punctual;
 use super::{answer, check};
-use crate::batch::{Begun, Job, PartAnswer};
+use crate::batch::Begun;
 use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
@@ -105,11 +105,11 @@ impl Pipeline {
             journey.prepared(now);
         }
         let shown = checked.wants_shown(deployment).then(|| prepared.rows.clone());
-        let (rows, level, client) = (prepared.rows, checked.level, entry.client());
-        let job = Job { rows, level, client, deadline: Some(until), arrived: now };
-        let answered = ask_model(deployment, job, until, entry).await?;
-        journey.answered(&answered.report, Instant::now());
-        let mut answer = answer::compose(deployment, answered, &checked, shown.as_ref(), journey)?;
+        let question = Question { entry, rows: prepared.rows, level: checked.level, ready: now, until };
+        let Served { answer, rung } = ladder::ask(deployment, &question).await?;
+        journey.answered(&answer.report, Instant::now());
+        let mut answer = answer::compose(deployment, answer, &checked, shown.as_ref(), journey)?;
+        answer.rung = (!deployment.rungs.is_single()).then(|| rung.label());
         answer.truncated = prepared.truncated;
         Ok(answer)
     }
@@ -121,21 +121,6 @@ impl Pipeline {
         let asked = timeout.and_then(|timeout| arrived.checked_add(timeout));
         [entry.deadline(), asked].into_iter().flatten().fold(configured, Instant::min)
     }
-}
-
-/// Has the model answer, in time.
-async fn ask_model(deployment: &Arc<Deployment>, job: Job, until: Instant, entry: &Entry) -> Result<PartAnswer, Error> {
-    let punctual = Punctual::watch(deployment, job.arrived, until);
-    let answer = deployment.worker.ask(job);
-    let answered = if deployment.worker.is_inline() {
-        // The queue drops what expires before each batch, and a batch is short: a timer would tell nothing sooner.
-        answer.await
-    } else {
-        tokio::time::timeout_at(until, answer).await.unwrap_or_else(|_| Err(expired(entry)))
-    };
-    let now = Instant::now();
-    punctual.ended(&answered, now);
-    if now >= until { answered.and(Err(expired(entry))) } else { answered }
 }
 
 /// A message may name its model twice, and the last counts; but it was let in under the first.

@@ -62,12 +62,14 @@ pub enum Release {
     Drain,
     /// A larger batch failed and was cut to find the guilty request.
     Bisect,
+    /// The device had too little memory for a larger batch.
+    Memory,
 }
 
 impl Release {
     /// Every reason.
-    pub const ALL: [Self; 7] =
-        [Self::Full, Self::Preferred, Self::Idle, Self::Delay, Self::Deadline, Self::Drain, Self::Bisect];
+    pub const ALL: [Self; 8] =
+        [Self::Full, Self::Preferred, Self::Idle, Self::Delay, Self::Deadline, Self::Drain, Self::Bisect, Self::Memory];
 
     /// The label under which it is counted and reported.
     pub fn label(self) -> &'static str {
@@ -79,6 +81,7 @@ impl Release {
             Self::Deadline => "deadline",
             Self::Drain => "drain",
             Self::Bisect => "bisect",
+            Self::Memory => "memory",
         }
     }
 }
@@ -88,6 +91,8 @@ impl Release {
 pub struct BatchReport {
     /// Rows in the batch.
     pub rows: usize,
+    /// Its size: rows, or tokens where rows differ in length.
+    pub size: usize,
     /// From arrival in the queue to the start of the batch.
     pub queue: Duration,
     /// Execution of the batch.
@@ -113,4 +118,6 @@ pub struct InferAnswer {
     pub non_finite: bool,
     /// How many tokens were cut off each row; empty if none were.
     pub truncated: Vec<u32>,
+    /// Who answered, where there are several who can.
+    pub rung: Option<&'static str>,
 }

@@ -1,0 +1,98 @@
+//! A version on each device that it is to run on: read, verified and warmed up.
+
+use tokio::time::{Duration, Instant};
+
+use super::bring_up::Order;
+use super::deployment::Deployment;
+use super::golden;
+use super::lifecycle::Event;
+use super::manager::Registry;
+use super::pinned::Pinned;
+use super::warm_up::{Plan, WarmUp, warm_up};
+use crate::batch::BatchShape;
+use crate::config::{ModelConfig, Placement};
+use crate::device::{Executor, Link, LocalExecutor};
+use crate::model::About;
+use crate::monitor::RungName;
+use crate::types::{Error, Reason};
+use std::sync::Arc;
+
+/// A batch that takes longer than this must not run on the network's threads.
+const INLINE_MAX: Duration = Duration::from_micros(500);
+
+/// A version on one device, that runs nowhere yet.
+pub(super) struct OnDevice {
+    pub(super) name: RungName,
+    pub(super) executor: Box<dyn Executor>,
+    /// The process that the device is, if it is one.
+    pub(super) link: Option<Arc<dyn Link>>,
+    pub(super) inline: bool,
+    /// Sizes and durations of the batches that warmed it up.
+    pub(super) costs: Vec<(usize, Duration)>,
+}
+
+/// A version on its devices, the preferred one first.
+pub(super) struct Loaded {
+    pub(super) about: About,
+    /// At least one.
+    pub(super) devices: Vec<OnDevice>,
+    pub(super) load_took: Duration,
+}
+
+impl Registry {
+    pub(super) fn load_and_warm_up(
+        &self,
+        order: &Order,
+        before: Option<&Deployment>,
+        begun: Instant,
+    ) -> Result<Loaded, Error> {
+        let mut executor = LocalExecutor::load(&order.files, &order.config)?;
+        let about = executor.loaded().about.clone();
+        golden::verify(&mut executor, &about, &order.files)?;
+        if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
+            let detail = "version: its files changed while they were loaded; it is loaded again when they have settled";
+            return Err(Error::new(Reason::Model, detail));
+        }
+        let load_took = begun.elapsed();
+        if before.is_none() {
+            self.table.advance(&order.key, Event::Loaded, None);
+            self.tell_change();
+        }
+        let warmed = self.warm_up_on(&mut executor, &about, order, before)?;
+        let inline = is_inline(&order.config, &warmed);
+        let executor = Box::new(Pinned::new(executor, order.origin.clone(), order.identity));
+        let costs = warmed.best().collect();
+        let devices = vec![OnDevice { name: RungName::Cpu, executor, link: None, inline, costs }];
+        Ok(Loaded { about, devices, load_took })
+    }
+
+    fn warm_up_on(
+        &self,
+        executor: &mut dyn Executor,
+        about: &About,
+        order: &Order,
+        before: Option<&Deployment>,
+    ) -> Result<WarmUp, Error> {
+        let what = if before.is_some() { "loaded again, warming up" } else { "warming up" };
+        let progress = |done, of| self.table.note(&order.key, format!("{what}: {done} of {of} batches"));
+        let used = before.map_or_else(|| self.shapes_of_another(order), Deployment::shapes);
+        let (rows_max, time_max) = (order.config.max_batch_size.get(), order.config.warmup.time_max);
+        let tokens_max = order.config.batching.max_batch_tokens.get();
+        let plan = Plan { used: &used, rows_max, tokens_max, time_max };
+        warm_up(executor, about, &plan, progress)
+    }
+
+    /// Shapes that the model's version is used with which serves by default.
+    fn shapes_of_another(&self, order: &Order) -> Vec<BatchShape> {
+        self.table.route(order.key.0.as_str(), "").map(|serves| serves.shapes()).unwrap_or_default()
+    }
+}
+
+/// May batches run on the network's threads? By configuration, or by what the largest batch cost.
+fn is_inline(config: &ModelConfig, warmed: &WarmUp) -> bool {
+    match config.device.placement {
+        Placement::Inline => true,
+        Placement::Thread => false,
+        Placement::Auto => warmed.largest().is_some_and(|took| took <= INLINE_MAX),
+    }
+}
