@@ -169,6 +169,9 @@ impl Queue {
         let parts = parts.ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;
         let mut ticket = Ticket { queue: Arc::clone(self), group, level, parts: SmallVec::new() };
         let mut state = self.state.lock();
+        if let Some(why) = &state.suspended {
+            return Err(why.clone());
+        }
         let (expired, admitted) = self.admit(&mut state, &ask, arrived);
         if admitted.is_ok() {
             for part in parts {
@@ -190,9 +193,6 @@ impl Queue {
     fn admit(&self, state: &mut State, ask: &Ask, now: Instant) -> (Vec<Item<Waiting>>, Result<(), Error>) {
         if state.draining {
             return (Vec::new(), Err(Error::new(Reason::Draining, "the server is shutting down")));
-        }
-        if let Some(why) = &state.suspended {
-            return (Vec::new(), Err(why.clone()));
         }
         let (mut expired, mut admitted) = (Vec::new(), state.policy.admit(ask, now));
         if matches!(admitted, Err(Refusal::Full { .. } | Refusal::Share { .. })) {

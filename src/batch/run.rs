@@ -102,8 +102,7 @@ impl Run<'_> {
                 fail(batch.items, &fault.error);
             }
             Reason::DeviceMemory => {
-                self.listener.device_failed(&[], &fault.error, now);
-                self.queue.lacks_memory(batch.size, now);
+                self.lacks_memory(batch.size, &fault.error, now);
                 give_back(&mut batch, parts);
                 if batch.items.len() > 1 {
                     halve(batch, Release::Memory, pending);
@@ -116,6 +115,11 @@ impl Run<'_> {
                 blame(batch, &fault, self.listener, pending);
             }
         }
+    }
+
+    fn lacks_memory(&self, size: usize, error: &Error, now: Instant) {
+        self.queue.lacks_memory(size, now);
+        self.listener.device_failed(&[], error, now);
     }
 
     /// Runs the one item of a batch in parts that the device has memory for.
@@ -136,10 +140,14 @@ impl Run<'_> {
         let mut pending: Vec<Rows> = parts.into_iter().rev().collect();
         let mut done: Vec<Vec<Tensor>> = Vec::new();
         while let Some(rows) = pending.pop() {
+            let size = rows.size();
             let (mut given, outcome) = self.device.run(vec![rows]).await;
             match outcome {
                 Ok(outputs) => done.push(outputs),
                 Err(fault) => {
+                    if fault.error.reason() == Reason::DeviceMemory {
+                        self.lacks_memory(size, &fault.error, Instant::now());
+                    }
                     let smaller = given.pop().filter(|_| fault.error.reason() == Reason::DeviceMemory);
                     let [first, second] = smaller.and_then(halves).ok_or(fault.error)?;
                     pending.extend([second, first]);

@@ -95,8 +95,7 @@ impl Health {
             Admit::Yes(pass) | Admit::Probe(pass) => Some(pass),
             Admit::No { .. } if !self.has_next => None,
             Admit::No { retry_in } => {
-                let detail = format!("the device \"{}\" has failed and is left alone for a while", self.name.label());
-                return Err(Error::new(Reason::BreakerOpen, detail).retry_after(retry_in));
+                return Err(self.left_alone().retry_after(retry_in));
             }
         };
         if self.suspended.swap(false, Relaxed)
@@ -123,7 +122,7 @@ impl Health {
 
     /// A request was answered in a batch that went so.
     pub(super) fn answered(&self, pass: Option<Pass>, report: &BatchReport, now: Instant) {
-        let call = if self.is_slow(report) { Call::Slow } else { Call::Good };
+        let call = if self.is_slow(report.size, report.compute) { Call::Slow } else { Call::Good };
         self.record(pass, call, now);
     }
 
@@ -152,8 +151,8 @@ impl Health {
         }
     }
 
-    fn is_slow(&self, report: &BatchReport) -> bool {
-        self.patience(report.size).is_some_and(|patience| report.compute > patience / SLOW_ONE_IN)
+    fn is_slow(&self, size: usize, took: Duration) -> bool {
+        self.patience(size).is_some_and(|patience| took > patience / SLOW_ONE_IN)
     }
 
     /// What is known of these rows: whether they made the device fail. Cost: nothing while no rows did.
@@ -180,9 +179,13 @@ impl Health {
             return;
         }
         if let Some(queue) = self.queue() {
-            let detail = format!("the device \"{}\" has failed and is left alone for a while", self.name.label());
-            queue.suspend(&Error::new(Reason::BreakerOpen, detail));
+            queue.suspend(&self.left_alone());
         }
+    }
+
+    fn left_alone(&self) -> Error {
+        let detail = format!("the device \"{}\" has failed and is left alone for a while", self.name.label());
+        Error::new(Reason::BreakerOpen, detail)
     }
 
     fn trip(&self, now: Instant) {
@@ -235,7 +238,8 @@ impl Listener for Health {
     }
 
     fn computed(&self, size: usize, took: Duration) {
-        if self.has_next || self.link.is_some() {
+        // What is slow must not become usual.
+        if (self.has_next || self.link.is_some()) && !self.is_slow(size, took) {
             self.watchdog.lock().record(size, took);
         }
     }

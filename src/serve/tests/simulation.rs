@@ -167,7 +167,7 @@ fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
         let time = fixed + each * u32::try_from(rows).expect("few");
         if random.one_in(50) { time * 20 } else { time }
     };
-    Device::Simulated(fake, Box::new(timing))
+    Device::Simulated(fake, Box::new(timing), Arc::default())
 }
 
 fn about() -> About {
