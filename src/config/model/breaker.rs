@@ -40,11 +40,26 @@ impl Default for BreakerConfig {
 impl BreakerConfig {
     pub(super) fn read(settings: &mut Reader<'_>) -> Self {
         let (rate, open) = (Number(RATE_MIN..=1.0), Time(OPEN_MIN..=3600 * SECOND));
+        let window = settings
+            .what("Calls by which the breaker of a device judges it: the last so many")
+            .change("Raise it where single failures are common and harmless")
+            .get("breaker.window", &Positive(CALLS_MAX), positive(100));
+        let open_for = settings
+            .what(
+                "Time for which the device is left alone at first; then a few calls probe it. While they fail, the time doubles",
+            )
+            .change("Raise it for a device that takes longer to recover")
+            .get("breaker.open_for", &open, SECOND);
+        let open_for_max = settings
+            .what("The longest time for which the device is left alone between two probes. At least `breaker.open_for`")
+            .change("Lower it to come back sooner after a long outage; raise it where probing does harm")
+            .find("breaker.open_for_max", &open, "30s, or `breaker.open_for` if that is more");
+        let calls_min = settings
+            .what("Calls that the breaker must have seen before it judges. At most `breaker.window`")
+            .change("Raise it where a few failures in a row mean nothing")
+            .find("breaker.calls_min", &Positive(CALLS_MAX), "5, at most `breaker.window`");
         Self {
-            window: settings
-                .what("Calls by which the breaker of a device judges it: the last so many")
-                .change("Raise it where single failures are common and harmless")
-                .get("breaker.window", &Positive(CALLS_MAX), positive(100)),
+            window,
             failure_rate: settings
                 .what("Part of these calls that must fail for the device to be left alone for a while")
                 .change("Lower it where a good fallback makes it cheap to leave the device early")
@@ -53,21 +68,9 @@ impl BreakerConfig {
                 .what("Part of these calls that must fail or be slow for the device to be left alone for a while")
                 .change("Lower it where a slow answer is as bad as none")
                 .get("breaker.slow_rate", &rate, 0.8),
-            calls_min: settings
-                .what("Calls that the breaker must have seen before it judges. At most `breaker.window`")
-                .change("Raise it where a few failures in a row mean nothing")
-                .get("breaker.calls_min", &Positive(CALLS_MAX), positive(5)),
-            open_for: settings
-                .what(
-                    "Time for which the device is left alone at first; then a few calls probe it. While they fail, \
-                     the time doubles",
-                )
-                .change("Raise it for a device that takes longer to recover")
-                .get("breaker.open_for", &open, SECOND),
-            open_for_max: settings
-                .what("The longest time for which the device is left alone between two probes. At least `breaker.open_for`")
-                .change("Lower it to come back sooner after a long outage; raise it where probing does harm")
-                .get("breaker.open_for_max", &open, 30 * SECOND),
+            calls_min: calls_min.unwrap_or(positive(5).min(window)),
+            open_for,
+            open_for_max: open_for_max.unwrap_or(open_for.max(30 * SECOND)),
             probes: settings
                 .what("Calls that are let through to find out whether the device is well again; it is if none of them fails")
                 .change("Raise it for a device that fails only now and then")
