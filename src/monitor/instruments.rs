@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::bounds;
 use super::latency::Latency;
-use super::rungs::{RungCounts, RungName};
+use super::rungs::RungCounts;
 use super::scores::{ScoreBook, ScorePlan};
 use super::snapshot::{Snapshot, TokenCounts};
 use super::traffic::Traffic;
 use crate::stats::Bounded;
-use crate::types::{Release, Scores};
+use crate::types::{Release, RungKind, Scores};
 
 /// What can be seen of a deployment's queue.
 pub trait QueueView: Send + Sync {
@@ -65,7 +65,7 @@ struct Core {
     model_bytes: AtomicU64,
     /// Requests that failed because too many were asked again already.
     retries_denied: AtomicU64,
-    rungs: Mutex<BTreeMap<RungName, Arc<RungCounts>>>,
+    rungs: Mutex<BTreeMap<RungKind, Arc<RungCounts>>>,
 }
 
 impl Core {
@@ -154,7 +154,7 @@ impl Instruments {
     }
 
     /// Counters of one rung, shown from now on.
-    pub fn rung(&self, name: RungName) -> Arc<RungCounts> {
+    pub fn rung(&self, name: RungKind) -> Arc<RungCounts> {
         Arc::clone(self.core.rungs.lock().entry(name).or_default())
     }
 

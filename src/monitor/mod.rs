@@ -29,7 +29,7 @@ pub use journey::Journey;
 pub use latency::{PHASES, Phase};
 pub use loads::LoadResult;
 pub use process::resident_bytes;
-pub use rungs::{RungCounts, RungFailure, RungName, RungSnapshot, Trial};
+pub use rungs::{RungCounts, RungFailure, RungSnapshot, Trial};
 pub use scores::ScorePlan;
 pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot, TokenCounts};
 

@@ -2,36 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// A way of answering a request: a device, or what stands in for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RungName {
-    /// A GPU, in a worker process.
-    Gpu,
-    /// A processor, in a worker process.
-    Worker,
-    /// This process's processors.
-    Cpu,
-    /// Another version of the model.
-    Version,
-    /// Another model.
-    Model,
-    /// A declared prediction.
-    Prediction,
-}
-
-impl RungName {
-    /// The label under which it is counted, and which answers carry.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Gpu => "gpu",
-            Self::Worker => "worker",
-            Self::Cpu => "cpu",
-            Self::Version => "version",
-            Self::Model => "model",
-            Self::Prediction => "prediction",
-        }
-    }
-}
+use crate::types::RungKind;
 
 /// What can go wrong on a rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +100,12 @@ impl RungCounts {
         self.batch_size_max.store(size, Relaxed);
     }
 
-    pub(super) fn snapshot(&self, name: RungName) -> RungSnapshot {
+    pub(super) fn snapshot(&self, kind: RungKind) -> RungSnapshot {
         let failures = RungFailure::ALL.iter().zip(&self.failures);
         let trials = Trial::ALL.iter().zip(&self.trials);
         RungSnapshot {
-            name: name.label(),
-            is_device: matches!(name, RungName::Gpu | RungName::Worker | RungName::Cpu),
+            name: kind.label(),
+            is_device: matches!(kind, RungKind::Worker | RungKind::Cpu),
             answers: self.answers.load(Relaxed),
             failures: failures.map(|(how, count)| (how.label(), count.load(Relaxed))).collect(),
             trials: trials.map(|(how, count)| (how.label(), count.load(Relaxed))).collect(),

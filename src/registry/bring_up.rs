@@ -23,8 +23,6 @@ use crate::config::ModelConfig;
 use crate::device::Device;
 use crate::guard::Tenant;
 use crate::model::{About, Files, Needs};
-#[cfg(test)]
-use crate::monitor::RungName;
 use crate::monitor::{Instruments, LoadResult, QueueView};
 use crate::types::{Error, Reason};
 
@@ -47,7 +45,7 @@ struct Made {
 
 /// A device of a test, and whether its process is up, if it is one.
 #[cfg(test)]
-pub(crate) type Fake = (RungName, Device, Option<Arc<dyn crate::device::Link>>);
+pub(crate) type Fake = (crate::types::RungKind, Device, Option<Arc<dyn crate::device::Link>>);
 
 /// A device that can be given batches, and what it is known by.
 struct Ready {
@@ -203,7 +201,7 @@ impl Registry {
     /// Serves what `device` computes, without files or warm-up.
     #[cfg(test)]
     pub(crate) fn deploy(&self, name: &crate::types::ModelName, about: About, config: &ModelConfig, device: Device) {
-        self.deploy_on(name, about, config, vec![(RungName::Cpu, device, None)]);
+        self.deploy_on(name, about, config, vec![(crate::types::RungKind::Cpu, device, None)]);
     }
 
     /// The same on several devices, the preferred one first.

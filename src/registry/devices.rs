@@ -13,8 +13,7 @@ use crate::batch::BatchShape;
 use crate::config::{ModelConfig, Placement};
 use crate::device::{Executor, Link, LocalExecutor};
 use crate::model::About;
-use crate::monitor::RungName;
-use crate::types::{Error, Reason};
+use crate::types::{Error, Reason, RungKind};
 use std::sync::Arc;
 
 /// A batch that takes longer than this must not run on the network's threads.
@@ -22,7 +21,7 @@ const INLINE_MAX: Duration = Duration::from_micros(500);
 
 /// A version on one device, that runs nowhere yet.
 pub(super) struct OnDevice {
-    pub(super) name: RungName,
+    pub(super) name: RungKind,
     pub(super) executor: Box<dyn Executor>,
     /// The process that the device is, if it is one.
     pub(super) link: Option<Arc<dyn Link>>,
@@ -62,7 +61,7 @@ impl Registry {
         let inline = is_inline(&order.config, &warmed);
         let executor = Box::new(Pinned::new(executor, order.origin.clone(), order.identity));
         let costs = warmed.best().collect();
-        let devices = vec![OnDevice { name: RungName::Cpu, executor, link: None, inline, costs }];
+        let devices = vec![OnDevice { name: RungKind::Cpu, executor, link: None, inline, costs }];
         Ok(Loaded { about, devices, load_took })
     }
 

@@ -12,15 +12,15 @@ use crate::batch::{Listener, Queue, Ran};
 use crate::config::BreakerConfig;
 use crate::device::Link;
 use crate::guard::{Admit, Breaker, BreakerState, Call, Pass, Quarantine, Verdict, Watchdog};
-use crate::monitor::{BatchCounts, Instruments, RungCounts, RungFailure, RungName};
-use crate::types::{BatchReport, Error, Reason, Rows};
+use crate::monitor::{BatchCounts, Instruments, RungCounts, RungFailure};
+use crate::types::{BatchReport, Error, Reason, Rows, RungKind};
 
 /// A batch that takes longer than this part of the time after which it is overdue is slow.
 const SLOW_ONE_IN: u32 = 2;
 
 /// The health of one device, for one version of a model.
 pub(super) struct Health {
-    name: RungName,
+    name: RungKind,
     instruments: Arc<Instruments>,
     counts: Arc<RungCounts>,
     breaker: Mutex<Breaker>,
@@ -38,7 +38,7 @@ pub(super) struct Health {
 
 /// What a device is known by.
 pub(super) struct Identity {
-    pub(super) name: RungName,
+    pub(super) name: RungKind,
     pub(super) link: Option<Arc<dyn Link>>,
     /// Is there another rung for its requests?
     pub(super) has_next: bool,

@@ -7,24 +7,24 @@ use tokio::time::Instant;
 use super::health::Health;
 use crate::batch::Worker;
 use crate::guard::{BreakerState, Pass, Verdict};
-use crate::monitor::{RungCounts, RungFailure, RungName};
-use crate::types::{BatchReport, Error, Rows};
+use crate::monitor::{RungCounts, RungFailure};
+use crate::types::{BatchReport, Error, Rows, RungKind};
 
 /// A device: its queue and worker, and how far it is trusted.
 pub struct Rung {
-    name: RungName,
+    name: RungKind,
     worker: Arc<Worker>,
     health: Arc<Health>,
 }
 
 impl Rung {
-    pub(super) fn new(name: RungName, worker: Arc<Worker>, health: Arc<Health>) -> Self {
+    pub(super) fn new(name: RungKind, worker: Arc<Worker>, health: Arc<Health>) -> Self {
         health.serves(worker.queue());
         Self { name, worker, health }
     }
 
     /// What it is called.
-    pub fn name(&self) -> RungName {
+    pub fn name(&self) -> RungKind {
         self.name
     }
 

@@ -12,9 +12,8 @@ use super::pipeline::expired;
 use super::punctual::Punctual;
 use crate::batch::{Job, PartAnswer};
 use crate::guard::Verdict;
-use crate::monitor::RungName;
 use crate::registry::{Admitted, Deployment, Rung};
-use crate::types::{Error, Reason, Rows};
+use crate::types::{Error, Reason, Rows, RungKind};
 
 /// For so long a request waits for a device's process that is being started again, where nobody else can answer.
 const RESTART_PATIENCE: Duration = Duration::from_secs(2);
@@ -36,7 +35,7 @@ pub(super) struct Question<'a> {
 /// An answer, and who gave it.
 pub(super) struct Served {
     pub(super) answer: PartAnswer,
-    pub(super) rung: RungName,
+    pub(super) rung: RungKind,
 }
 
 /// What came of asking one device.
@@ -72,7 +71,7 @@ struct Walk<'a> {
     deployment: &'a Arc<Deployment>,
     question: &'a Question<'a>,
     /// An answer with NaN or an infinity, which another device may do without.
-    doubtful: Option<(PartAnswer, Admitted<'a>, RungName)>,
+    doubtful: Option<(PartAnswer, Admitted<'a>, RungKind)>,
     /// Has a device run it?
     tried: bool,
 }
@@ -218,10 +217,10 @@ fn is_gone(error: &Error) -> bool {
 
 /// May the next device be asked after this? A device that is full is no failure: only one that stands in for another passes
 /// on what it has no room for.
-fn goes_on(error: &Error, rung: RungName) -> bool {
+fn goes_on(error: &Error, rung: RungKind) -> bool {
     match error.reason() {
         Reason::DeviceLost | Reason::DeviceOverdue | Reason::DeviceMemory | Reason::Model | Reason::Panic => true,
-        Reason::QueueFull | Reason::Concurrency | Reason::PredictedWait | Reason::ClientShare => rung == RungName::Cpu,
+        Reason::QueueFull | Reason::Concurrency | Reason::PredictedWait | Reason::ClientShare => rung == RungKind::Cpu,
         _ => false,
     }
 }

@@ -16,11 +16,11 @@ use crate::config::ModelConfig;
 use crate::device::{Cores, Device, Executor, Link};
 use crate::guard::{Admission, Limits, Memory};
 use crate::model::About;
-use crate::monitor::{Monitor, RungName, Settings};
+use crate::monitor::{Monitor, Settings};
 use crate::registry::{Allowance, Pools, Registry, Spawn};
 use crate::types::{
-    DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, Shape, Signature, Tensor,
-    TensorSpec,
+    DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, RungKind, Shape, Signature,
+    Tensor, TensorSpec,
 };
 
 /// Kills the process that computes it.
@@ -119,10 +119,10 @@ impl World {
         let registry = Registry::new(Arc::clone(&monitor), Pools::alike(cores.clone()), spawn, Allowance::default());
         let process = Arc::<Process>::default();
         process.start();
-        let mut devices = vec![(RungName::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Link>))];
+        let mut devices = vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Link>))];
         if beside {
             let timing = Box::new(|_: &[Rows]| 3 * MILLI);
-            devices.push((RungName::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
+            devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
         }
         let max_batch_size = NonZeroUsize::new(8).expect("eight");
         let config = ModelConfig { max_batch_size, ..ModelConfig::default() };
