@@ -1,4 +1,5 @@
-//! Where models run: executors behind one trait that speaks host bytes, inline or on a thread of their own.
+//! Where models run: executors behind one trait that speaks host bytes, inline, on a thread of their own, or in a worker
+//! process.
 //!
 //! The executor is also the crash boundary: a panic ends a batch and rebuilds the executor, never the server.
 //! Deliberately absent: requests, clients, queues.
@@ -7,10 +8,14 @@ mod cores;
 mod executor;
 mod link;
 mod local;
+mod remote;
 mod thread;
+pub mod wire;
 
 pub use cores::Cores;
 pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
 pub use link::Link;
 pub use local::{LocalExecutor, start_candle_threads};
+pub use remote::{DeviceInfo, Link, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
 pub use thread::Device;
+pub use wire::FaultInjection;

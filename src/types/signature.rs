@@ -1,9 +1,11 @@
 //! What a model takes and gives: names, element types and the shape of one row.
 
+use serde::{Deserialize, Serialize};
+
 use super::DataType;
 
 /// One input or output of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
     /// Name on the wire.
     pub name: String,
@@ -16,7 +18,7 @@ pub struct TensorSpec {
 }
 
 /// Whether a request must have an input. Outputs are always there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Presence {
     /// It must.
     #[default]
@@ -51,7 +53,7 @@ impl TensorSpec {
 }
 
 /// Inputs and outputs of a model, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     /// What it takes.
     pub inputs: Vec<TensorSpec>,

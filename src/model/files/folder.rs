@@ -30,9 +30,19 @@ impl Folder {
         Self { path, roots: vec![repository] }
     }
 
+    /// The same folder, as another process has described it by [`Folder::path`] and [`Folder::roots`].
+    pub(super) fn rooted(path: PathBuf, roots: Vec<PathBuf>) -> Self {
+        Self { path, roots }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What may be read, wherever links lead.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
     }
 
     pub(super) fn names(&self) -> Result<Vec<String>, LoadError> {

@@ -36,6 +36,11 @@ impl Files {
         Self::Folder(Folder::within(path.into(), repository.into()))
     }
 
+    /// A folder whose links may lead to what lies in `roots`, as another process has told it.
+    pub fn rooted(path: impl Into<PathBuf>, roots: Vec<PathBuf>) -> Self {
+        Self::Folder(Folder::rooted(path.into(), roots))
+    }
+
     /// Names of what is there beside folders, sorted. Errors: the folder cannot be listed.
     pub fn names(&self) -> Result<Vec<String>, LoadError> {
         match self {

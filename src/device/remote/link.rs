@@ -1,0 +1,145 @@
+//! What an executor and the supervisor of its worker share: whether the model is up, and its channel when it is new.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::channel::Channel;
+use super::process::Process;
+
+/// Told whether a model is up, when that changes; must not wait for anything.
+type Watcher = Box<dyn Fn(bool) + Send + Sync>;
+
+/// Whether a model is loaded in its worker.
+#[derive(Default)]
+pub struct Link {
+    state: Mutex<State>,
+    settled: Condvar,
+    /// Grows with each change of what an executor has to know, so that a look at it need not lock.
+    generation: AtomicU64,
+    watchers: Mutex<Vec<Watcher>>,
+}
+
+#[derive(Default)]
+struct State {
+    condition: Condition,
+    /// A channel that the executor has not taken yet.
+    fresh: Option<Channel>,
+    /// Where a batch is running.
+    running: Option<Arc<Process>>,
+}
+
+/// How a model is in its worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Being loaded.
+    #[default]
+    Loading,
+    /// Loaded.
+    Up,
+    /// Not there, and why: it will be loaded again.
+    Down(String),
+    /// The worker has refused it, and why.
+    Refused(String),
+}
+
+impl Link {
+    /// Is the model loaded in a worker that is alive, as far as is known?
+    pub fn is_up(&self) -> bool {
+        self.state.lock().condition == Condition::Up
+    }
+
+    /// Grows each time that the model comes up or goes down.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Why it is not up; `None` if it is.
+    pub fn why(&self) -> Option<String> {
+        match &self.state.lock().condition {
+            Condition::Up => None,
+            Condition::Loading => Some("the worker is loading the model".to_owned()),
+            Condition::Down(why) | Condition::Refused(why) => Some(why.clone()),
+        }
+    }
+
+    /// Has `watcher` called with true when the model comes up, with false when it goes down, from threads of the supervisor
+    /// or of the device. It must not wait for anything.
+    pub fn watch(&self, watcher: impl Fn(bool) + Send + Sync + 'static) {
+        self.watchers.lock().push(Box::new(watcher));
+    }
+
+    pub(super) fn loading(&self) {
+        self.change(Condition::Loading, None);
+    }
+
+    /// The generation in which it is up.
+    pub(super) fn up(&self, channel: Channel) -> u64 {
+        self.change(Condition::Up, Some(channel))
+    }
+
+    pub(super) fn down(&self, why: &str) {
+        self.change(Condition::Down(why.to_owned()), None);
+    }
+
+    /// As [`Link::down`], unless it has changed since this generation.
+    pub(super) fn down_since(&self, generation: u64, why: &str) {
+        if self.generation() == generation {
+            self.down(why);
+        }
+    }
+
+    pub(super) fn refused(&self, why: &str) {
+        self.change(Condition::Refused(why.to_owned()), None);
+    }
+
+    /// Waits until it is not being loaded.
+    pub(super) fn settled(&self) -> Condition {
+        let mut state = self.state.lock();
+        self.settled.wait_while(&mut state, |state| state.condition == Condition::Loading);
+        state.condition.clone()
+    }
+
+    /// The channel that has come since an executor looked, and the generation it belongs to.
+    pub(super) fn take_fresh(&self) -> (u64, Option<Channel>) {
+        let mut state = self.state.lock();
+        (self.generation(), state.fresh.take())
+    }
+
+    pub(super) fn set_running(&self, process: Option<Arc<Process>>) {
+        self.state.lock().running = process;
+    }
+
+    /// Kills the process in which a batch is running; nothing if none is.
+    pub(super) fn interrupt(&self) {
+        if let Some(process) = self.state.lock().running.as_ref() {
+            process.kill("a batch was not done in time");
+        }
+    }
+
+    fn change(&self, condition: Condition, fresh: Option<Channel>) -> u64 {
+        let is_up = condition == Condition::Up;
+        let mut state = self.state.lock();
+        let was_up = state.condition == Condition::Up;
+        state.condition = condition;
+        let unused = std::mem::replace(&mut state.fresh, fresh);
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(state);
+        drop(unused);
+        self.settled.notify_all();
+        if was_up != is_up {
+            for watcher in &*self.watchers.lock() {
+                watcher(is_up);
+            }
+        }
+        generation
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Link({:?})", self.state.lock().condition)
+    }
+}

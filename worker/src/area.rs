@@ -1,0 +1,109 @@
+//! A staging area as the worker has it: mapped, so that a device reads the rows where the server wrote them.
+#![allow(unsafe_code, reason = "memory that is shared with another process")]
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{SealFlags, fcntl_get_seals};
+use sconce::device::wire::{Place, area_bytes};
+
+/// A model's staging area.
+///
+/// The server writes a batch's inputs at the front, this process the outputs behind them; neither touches it before the other
+/// has said that it is done. The file cannot shrink, so what has been mapped can be read.
+#[derive(Debug)]
+pub(crate) struct Area {
+    file: File,
+    map: Arc<MmapRaw>,
+    /// Where the inputs end that have been lent out in this batch.
+    lent: usize,
+}
+
+impl Area {
+    /// Maps a file. Errors: it may shrink while it is mapped, or cannot be mapped.
+    pub(crate) fn new(file: OwnedFd) -> io::Result<Self> {
+        if !fcntl_get_seals(&file)?.contains(SealFlags::SHRINK) {
+            return Err(io::Error::other("the staging area is not sealed against shrinking"));
+        }
+        let file = File::from(file);
+        let map = Arc::new(MmapOptions::new().map_raw(&file)?);
+        Ok(Self { file, map, lent: 0 })
+    }
+
+    /// Begins a batch: inputs of the one before are no longer looked at. Errors: they are.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        if Arc::strong_count(&self.map) > 1 {
+            return Err(io::Error::other("rows of the batch before are still in use"));
+        }
+        self.lent = 0;
+        self.follow()
+    }
+
+    /// What the server has written at `place`, without a copy. Errors: it lies outside of the file.
+    pub(crate) fn input(&mut self, place: Place) -> io::Result<Bytes> {
+        let range = self.within(place)?;
+        self.lent = self.lent.max(range.end);
+        Ok(Bytes::from_owner(Lent { map: Arc::clone(&self.map), range }))
+    }
+
+    /// Room for an output, behind the inputs. Errors: it would be among them, or there is no memory for it.
+    pub(crate) fn room(&mut self, place: Place) -> io::Result<&mut [u8]> {
+        let end = place.end().ok_or(io::ErrorKind::FileTooLarge)?;
+        self.grow(end)?;
+        let range = self.within(place)?;
+        if range.start < self.lent {
+            return Err(io::Error::other("an output among the inputs"));
+        }
+        // SAFETY: `within` has found the range inside of the mapping, which lives as long as `self`. It lies behind all that
+        // is lent out, `self` is borrowed so that no other room exists, and the server reads it only when it has been told to.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(range.start), range.len()) })
+    }
+
+    /// Where the inputs end.
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent as u64
+    }
+
+    fn within(&self, place: Place) -> io::Result<Range<usize>> {
+        let outside = || io::Error::new(io::ErrorKind::UnexpectedEof, "a place outside of the staging area");
+        let end = place.end().and_then(|end| usize::try_from(end).ok()).filter(|end| *end <= self.map.len());
+        let end = end.ok_or_else(outside)?;
+        Ok(usize::try_from(place.offset).map_err(|_| outside())?..end)
+    }
+
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes > self.map.len() as u64 {
+            let size = area_bytes(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
+            self.file.set_len(size)?;
+            self.follow()?;
+        }
+        Ok(())
+    }
+
+    /// Maps the file anew if it has grown. What is lent out keeps the old mapping, of the same memory.
+    fn follow(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() != self.map.len() as u64 {
+            self.map = Arc::new(MmapOptions::new().map_raw(&self.file)?);
+        }
+        Ok(())
+    }
+}
+
+/// Inputs that are lent out; they keep their mapping alive.
+struct Lent {
+    map: Arc<MmapRaw>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `Area::within` has found the range inside of the mapping, which `self` keeps alive, and the file cannot
+        // shrink. Rooms for outputs begin behind it, and the server writes only before a batch begins, when none is lent out.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(self.range.start), self.range.len()) }
+    }
+}
