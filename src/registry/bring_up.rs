@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{error, error_span, info};
 
 use super::budget::Held;
+use super::declared::Declared;
 use super::deployment::{Deployment, Weight, limits, score_plan};
 use super::devices::{Loaded, OnDevice};
 use super::fingerprint::{Fingerprint, Origin};
@@ -45,7 +46,7 @@ struct Made {
 
 /// A device of a test, and whether its process is up, if it is one.
 #[cfg(test)]
-pub(crate) type Fake = (crate::types::RungKind, Device, Option<Arc<dyn crate::device::Link>>);
+pub(crate) type Fake = (crate::types::RungKind, Device, Option<Arc<dyn crate::device::Lifeline>>);
 
 /// A device that can be given batches, and what it is known by.
 struct Ready {
@@ -144,8 +145,9 @@ impl Registry {
     ) -> Result<Arc<Deployment>, Error> {
         let ((name, version), config) = (order.key.clone(), ModelConfig::clone(&order.config));
         let instruments = self.monitor.deployment(&name, version, &score_plan(about.scoring.as_ref()));
-        let last = devices.len().saturating_sub(1);
-        let rung = |(at, ready)| self.rung(ready, &about, &config, &instruments, at < last);
+        let declared = Declared::all(&config, &about, &instruments)?;
+        let others = devices.len().saturating_sub(1) + declared.len();
+        let rung = |(at, ready)| self.rung(ready, &about, &config, &instruments, at < others);
         let mut rungs = devices.into_iter().enumerate().map(rung);
         let first = rungs.next().ok_or_else(|| Error::new(Reason::NotReady, "no device runs the model"))?;
         let rungs = Rungs::new(first, rungs.collect());
@@ -153,7 +155,7 @@ impl Registry {
         instruments.watch_queue(Arc::downgrade(&view));
         let weight = Weight::new(held, Arc::clone(&instruments));
         let retries = Arc::default();
-        Ok(Arc::new(Deployment { name, version, about, config, rungs, retries, tenant, instruments, _weight: weight }))
+        Ok(Arc::new(Deployment { name, version, about, config, rungs, declared, retries, tenant, instruments, _weight: weight }))
     }
 
     fn rung(

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::budget::Held;
+use super::declared::{Declared, StandIn};
 use super::rungs::Rungs;
 use crate::batch::{BatchShape, Limits, Unit};
 use crate::config::{ModelConfig, ScoreKind};
 use crate::guard::{RetryBudget, Tenant};
 use crate::model::{About, Scoring};
 use crate::monitor::{Instruments, ScorePlan};
-use crate::types::{ModelName, Version};
+use crate::types::{ModelName, Rows, Tensor, Version};
 
 /// A version of a model that takes requests.
 pub struct Deployment {
@@ -23,6 +24,8 @@ pub struct Deployment {
     pub config: ModelConfig,
     /// The devices that run its rows.
     pub rungs: Rungs,
+    /// What answers where they cannot.
+    pub declared: Vec<Declared>,
     /// Requests that may be asked of the next rung.
     pub retries: Arc<RetryBudget>,
     /// What its requests hold of the server's limits.
@@ -34,9 +37,23 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// Is there one device and nobody else to answer?
+    pub fn is_plain(&self) -> bool {
+        self.rungs.is_single() && self.declared.is_empty() && !self.rungs.first().is_process()
+    }
+
     /// Limits of its queues.
     pub fn limits(&self) -> &Limits {
         self.rungs.first().worker().queue().limits()
+    }
+
+    /// Keeps a good answer, for rungs that give the last one.
+    pub fn remember(&self, rows: &Rows, outputs: &[Tensor]) {
+        for declared in &self.declared {
+            if let StandIn::Prediction(prediction) = &declared.stand_in {
+                prediction.remember(rows, outputs);
+            }
+        }
     }
 
     /// The shapes of the last batches that differed, on the preferred device first.

@@ -11,7 +11,7 @@ use super::pinned::Pinned;
 use super::warm_up::{Plan, WarmUp, warm_up};
 use crate::batch::BatchShape;
 use crate::config::{ModelConfig, Placement};
-use crate::device::{Executor, Link, LocalExecutor};
+use crate::device::{Executor, Lifeline, LocalExecutor};
 use crate::model::About;
 use crate::types::{Error, Reason, RungKind};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct OnDevice {
     pub(super) name: RungKind,
     pub(super) executor: Box<dyn Executor>,
     /// The process that the device is, if it is one.
-    pub(super) link: Option<Arc<dyn Link>>,
+    pub(super) link: Option<Arc<dyn Lifeline>>,
     pub(super) inline: bool,
     /// Sizes and durations of the batches that warmed it up.
     pub(super) costs: Vec<(usize, Duration)>,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::batch::{Listener, Queue, Ran};
 use crate::config::BreakerConfig;
-use crate::device::Link;
+use crate::device::Lifeline;
 use crate::guard::{Admit, Breaker, BreakerState, Call, Pass, Quarantine, Verdict, Watchdog};
 use crate::monitor::{BatchCounts, Instruments, RungCounts, RungFailure};
 use crate::types::{BatchReport, Error, Reason, Rows, RungKind};
@@ -27,7 +27,7 @@ pub(super) struct Health {
     watchdog: Mutex<Watchdog>,
     quarantine: Quarantine,
     /// The process that it is, if it is one.
-    link: Option<Arc<dyn Link>>,
+    link: Option<Arc<dyn Lifeline>>,
     /// The process that its breaker knows.
     generation: AtomicU64,
     /// Is there another rung for its requests?
@@ -39,7 +39,7 @@ pub(super) struct Health {
 /// What a device is known by.
 pub(super) struct Identity {
     pub(super) name: RungKind,
-    pub(super) link: Option<Arc<dyn Link>>,
+    pub(super) link: Option<Arc<dyn Lifeline>>,
     /// Is there another rung for its requests?
     pub(super) has_next: bool,
 }

@@ -4,6 +4,7 @@
 
 mod bring_up;
 mod budget;
+mod declared;
 mod deployment;
 mod devices;
 mod directory;
@@ -27,6 +28,7 @@ mod told;
 mod warm_up;
 mod watch;
 
+pub use declared::{Declared, StandIn};
 pub use deployment::Deployment;
 pub use directory::Directory;
 pub use lifecycle::State;

@@ -7,13 +7,13 @@ use crate::monitor::Journey;
 use crate::registry::Deployment;
 use crate::types::{Error, InferAnswer, NamedTensor, Reason, Rows, Scores, Tensor};
 
-/// Scores the outputs, books the scores, and keeps the wanted outputs.
+/// Scores the outputs, books the scores if there is a `journey` for them, and keeps the wanted outputs.
 pub(super) fn compose(
     deployment: &Deployment,
     answered: PartAnswer,
     checked: &Checked,
     shown: Option<&Rows>,
-    journey: &mut Journey,
+    journey: Option<&mut Journey>,
 ) -> Result<InferAnswer, Error> {
     let mut answer = InferAnswer {
         version: deployment.version,
@@ -29,7 +29,9 @@ pub(super) fn compose(
         && let Some(output) = answered.outputs.get(scoring.output)
     {
         let scores = scoring.score(output);
-        journey.scored(&scores);
+        if let Some(journey) = journey {
+            journey.scored(&scores);
+        }
         answer.non_finite = holds_non_finite(&scores);
         if checked.wishes.confidence {
             tell_confidence(scoring, &scores, &mut answer);
@@ -117,7 +119,7 @@ mod tests {
         let mut journey = monitor.journey(Instant::now(), None);
         let wishes = Wishes::default();
         let checked = Checked { inputs: Vec::new(), rows: 1, level: 0, outputs: vec![0], timeout: None, wishes };
-        let error = compose(&deployment(&monitor), answered, &checked, None, &mut journey).expect_err("none");
+        let error = compose(&deployment(&monitor), answered, &checked, None, Some(&mut journey)).expect_err("none");
         let told = (error.reason(), error.detail());
         assert_eq!(told, (Reason::Model, "the model gave fewer outputs than its signature says"));
     }

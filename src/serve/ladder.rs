@@ -11,9 +11,10 @@ use super::entry::Entry;
 use super::pipeline::expired;
 use super::punctual::Punctual;
 use crate::batch::{Job, PartAnswer};
+use crate::config::NonFinite;
 use crate::guard::Verdict;
 use crate::registry::{Admitted, Deployment, Rung};
-use crate::types::{Error, Reason, Rows, RungKind};
+use crate::types::{Error, Fallbacks, Reason, Rows, RungKind, Tensor};
 
 /// For so long a request waits for a device's process that is being started again, where nobody else can answer.
 const RESTART_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,12 +31,21 @@ pub(super) struct Question<'a> {
     pub(super) ready: Instant,
     /// When the answer stops being wanted.
     pub(super) until: Instant,
+    /// Who may answer beside the first.
+    pub(super) fallbacks: Fallbacks,
 }
 
 /// An answer, and who gave it.
 pub(super) struct Served {
     pub(super) answer: PartAnswer,
     pub(super) rung: RungKind,
+}
+
+/// Why no device answered.
+pub(super) struct Unserved {
+    pub(super) error: Error,
+    /// May somebody else stand in? Not for a request that is to blame itself, nor for a first device that merely is full.
+    pub(super) may_stand_in: bool,
 }
 
 /// What came of asking one device.
@@ -50,17 +60,20 @@ enum Attempt<'a> {
 /// Has one of the deployment's devices answer.
 ///
 /// Errors: the last device's; rows that made a device fail when they ran alone are refused.
-pub(super) async fn ask(deployment: &Arc<Deployment>, question: &Question<'_>) -> Result<Served, Error> {
+pub(super) async fn ask(deployment: &Arc<Deployment>, question: &Question<'_>) -> Result<Served, Unserved> {
     let first = deployment.rungs.first();
-    if deployment.rungs.is_single() && !first.is_process() {
-        let answer = ask_worker(first, question, false).await?;
-        return Ok(Served { answer, rung: first.name() });
+    if deployment.is_plain() {
+        let answered = ask_worker(first, question, false).await;
+        let served = answered.map(|answer| Served { answer, rung: first.name() });
+        return served.map_err(|error| Unserved { error, may_stand_in: false });
     }
     deployment.retries.earn();
     let outcome = Walk { deployment, question, doubtful: None, tried: false }.devices().await;
+    let is_alone = deployment.rungs.is_single() && deployment.declared.is_empty();
     match outcome {
-        Err(error) if first.is_process() && deployment.rungs.is_single() && is_gone(&error) => {
-            ask_again(first, question, error).await
+        Err(Unserved { error, .. }) if is_alone && is_gone(&error) => {
+            let again = ask_again(first, question, error).await;
+            again.map_err(|error| Unserved { error, may_stand_in: false })
         }
         outcome => outcome,
     }
@@ -77,10 +90,14 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    async fn devices(mut self) -> Result<Served, Error> {
+    async fn devices(mut self) -> Result<Served, Unserved> {
         let mut last = Error::new(Reason::NotReady, "no device may answer");
+        let (first, fallbacks) = (self.deployment.rungs.first().name(), self.question.fallbacks);
         let mut rungs = self.deployment.rungs.iter().peekable();
         while let Some(rung) = rungs.next() {
+            if rung.name() != first && !fallbacks.permits(rung.name()) {
+                continue;
+            }
             if self.tried && !self.may_ask_again() {
                 break;
             }
@@ -91,14 +108,16 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Attempt::Untried(error) => last = error,
-                Attempt::Failed(error) if !goes_on(&error, rung.name()) => return self.doubt().ok_or(error),
+                Attempt::Failed(error) if !goes_on(&error, rung.name() == first) => {
+                    return self.doubt().ok_or(Unserved { error, may_stand_in: false });
+                }
                 Attempt::Failed(error) => {
                     self.tried = true;
                     last = error;
                 }
             }
         }
-        self.doubt().ok_or(last)
+        self.doubt().ok_or(Unserved { error: last, may_stand_in: true })
     }
 
     fn may_ask_again(&self) -> bool {
@@ -112,7 +131,8 @@ impl<'a> Walk<'a> {
     /// Takes an answer, unless it holds what is no number and another device can be asked.
     fn judge(&mut self, answer: PartAnswer, admitted: Admitted<'a>, rung: &Rung, has_next: bool) -> Option<Served> {
         let now = Instant::now();
-        let finite = !answer.outputs.iter().any(crate::types::Tensor::has_non_finite);
+        let heeds = self.deployment.config.fallback.non_finite == NonFinite::NextRung;
+        let finite = !(heeds && answer.outputs.iter().any(Tensor::has_non_finite));
         if !finite && has_next && self.doubtful.is_none() {
             self.doubtful = Some((answer, admitted, rung.name()));
             self.tried = true;
@@ -217,10 +237,10 @@ fn is_gone(error: &Error) -> bool {
 
 /// May the next device be asked after this? A device that is full is no failure: only one that stands in for another passes
 /// on what it has no room for.
-fn goes_on(error: &Error, rung: RungKind) -> bool {
+fn goes_on(error: &Error, is_first: bool) -> bool {
     match error.reason() {
         Reason::DeviceLost | Reason::DeviceOverdue | Reason::DeviceMemory | Reason::Model | Reason::Panic => true,
-        Reason::QueueFull | Reason::Concurrency | Reason::PredictedWait | Reason::ClientShare => rung == RungKind::Cpu,
+        Reason::QueueFull | Reason::Concurrency | Reason::PredictedWait | Reason::ClientShare => !is_first,
         _ => false,
     }
 }

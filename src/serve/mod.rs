@@ -10,6 +10,7 @@ mod ladder;
 mod pipeline;
 mod prepare;
 mod punctual;
+mod stand_in;
 
 pub use crate::batch::Begun;
 pub use crate::guard::Client;

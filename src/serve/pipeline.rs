@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::ladder::{self, Question, Served};
+use super::ladder::{self, Question, Served, Unserved};
 use super::prepare::Preparer;
+use super::stand_in::{Ask, StoodIn};
 use super::{answer, check};
 use crate::batch::Begun;
 use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry};
-use crate::types::{Error, InferAnswer, InferRequest, Reason};
+use crate::types::{Error, Fallbacks, InferAnswer, InferRequest, Reason};
 
 /// Serves requests, whatever door they came through.
 pub struct Pipeline {
@@ -95,6 +96,8 @@ impl Pipeline {
         journey.expires(Some(until));
         let mut now = Instant::now();
         journey.decoded(now);
+        // Another model makes its own rows of them.
+        let inputs = if deployment.declared.is_empty() { Vec::new() } else { checked.inputs.clone() };
         let prepared = self.preparer.rows(deployment, &mut checked, entry, until).await;
         if prepared.as_ref().is_err_and(|error| error.reason() == Reason::Panic) {
             self.monitor.panicked();
@@ -105,13 +108,36 @@ impl Pipeline {
             journey.prepared(now);
         }
         let shown = checked.wants_shown(deployment).then(|| prepared.rows.clone());
-        let question = Question { entry, rows: prepared.rows, level: checked.level, ready: now, until };
-        let Served { answer, rung } = ladder::ask(deployment, &question).await?;
-        journey.answered(&answer.report, Instant::now());
-        let mut answer = answer::compose(deployment, answer, &checked, shown.as_ref(), journey)?;
-        answer.rung = (!deployment.rungs.is_single()).then(|| rung.label());
+        let fallbacks = Fallbacks::ALL;
+        let question = Question { entry, rows: prepared.rows, level: checked.level, ready: now, until, fallbacks };
+        let mut answer = match ladder::ask(deployment, &question).await {
+            Ok(Served { answer, rung }) => {
+                journey.answered(&answer.report, Instant::now());
+                deployment.remember(&question.rows, &answer.outputs);
+                let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
+                let told = (!deployment.is_plain()).then(|| rung.label().to_owned());
+                InferAnswer { rung: told, ..answer }
+            }
+            Err(Unserved { error, may_stand_in }) => {
+                if !may_stand_in || deployment.declared.is_empty() {
+                    return Err(error);
+                }
+                let ask = Ask { entry, checked: &checked, inputs, rows: &question.rows, until };
+                let StoodIn { answer, by, told } = self.stand_in(deployment, &ask, fallbacks, error).await?;
+                journey.answered(&answer.report, Instant::now());
+                let by = by.as_ref().unwrap_or(deployment);
+                // What stands in says nothing of the model's own confidence.
+                let answer = answer::compose(by, answer, &checked, shown.as_ref(), None)?;
+                InferAnswer { rung: Some(told), ..answer }
+            }
+        };
         answer.truncated = prepared.truncated;
         Ok(answer)
+    }
+
+    /// Where texts and images are read.
+    pub(super) fn preparer(&self) -> &Preparer {
+        &self.preparer
     }
 
     /// The earliest of what the transport, the request and the configuration say.

@@ -118,6 +118,6 @@ pub struct InferAnswer {
     pub non_finite: bool,
     /// How many tokens were cut off each row; empty if none were.
     pub truncated: Vec<u32>,
-    /// Who answered, where there are several who can.
-    pub rung: Option<&'static str>,
+    /// Who answered, where there are several who can: a rung's label, and which version or model.
+    pub rung: Option<String>,
 }

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::channel::Channel;
 use super::process::Process;
+use crate::device::Lifeline;
 
 /// Told whether a model is up, when that changes; must not wait for anything.
 type Watcher = Box<dyn Fn(bool) + Send + Sync>;
@@ -46,18 +47,8 @@ pub(super) enum Condition {
 }
 
 impl Link {
-    /// Is the model loaded in a worker that is alive, as far as is known?
-    pub fn is_up(&self) -> bool {
-        self.state.lock().condition == Condition::Up
-    }
-
-    /// Grows each time that the model comes up or goes down.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
     /// Why it is not up; `None` if it is.
-    pub fn why(&self) -> Option<String> {
+    pub(super) fn why(&self) -> Option<String> {
         match &self.state.lock().condition {
             Condition::Up => None,
             Condition::Loading => Some("the worker is loading the model".to_owned()),
@@ -135,6 +126,21 @@ impl Link {
             }
         }
         generation
+    }
+}
+
+impl Lifeline for Link {
+    fn is_up(&self) -> bool {
+        self.state.lock().condition == Condition::Up
+    }
+
+    /// Grows each time that the model comes up or goes down.
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn why_down(&self) -> String {
+        self.why().unwrap_or_default()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::super::Pipeline;
 use super::book::Random;
 use crate::config::ModelConfig;
-use crate::device::{Cores, Device, Executor, Link};
+use crate::device::{Cores, Device, Executor, Lifeline};
 use crate::guard::{Admission, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
@@ -55,7 +55,7 @@ impl Process {
     }
 }
 
-impl Link for Process {
+impl Lifeline for Process {
     fn is_up(&self) -> bool {
         self.up.load(Relaxed)
     }
@@ -119,7 +119,7 @@ impl World {
         let registry = Registry::new(Arc::clone(&monitor), Pools::alike(cores.clone()), spawn, Allowance::default());
         let process = Arc::<Process>::default();
         process.start();
-        let mut devices = vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Link>))];
+        let mut devices = vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
         if beside {
             let timing = Box::new(|_: &[Rows]| 3 * MILLI);
             devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
