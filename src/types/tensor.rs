@@ -7,7 +7,7 @@ use super::{DataType, Shape};
 /// A tensor on the host: little-endian, row-major, without padding.
 ///
 /// A BYTES tensor holds its elements as the wire does: a 32-bit little-endian length, then that many bytes, each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
     dtype: DataType,
     shape: Shape,
