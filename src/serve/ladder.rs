@@ -196,7 +196,7 @@ async fn attempt<'a>(rung: &'a Rung, question: &Question<'_>) -> Attempt<'a> {
 
 /// Has one device answer, in time.
 async fn ask_worker(rung: &Rung, question: &Question<'_>, alone: bool) -> Result<PartAnswer, Error> {
-    let Question { entry, rows, level, ready, until } = question;
+    let Question { entry, rows, level, ready, until, .. } = question;
     let (rows, level, until) = (rows.clone(), *level, *until);
     let job = Job { rows, level, client: entry.client(), deadline: Some(until), arrived: *ready, alone };
     let worker = rung.worker();
