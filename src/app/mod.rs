@@ -3,6 +3,7 @@
 //! Deliberately absent: logic. Everything that decides lives in the rooms below.
 
 mod descriptors;
+mod devices;
 mod environment;
 mod memory;
 mod server;

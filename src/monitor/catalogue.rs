@@ -65,12 +65,16 @@ catalogue! {
     CONNECTIONS_TOTAL = "sconce_connections_total" COUNTER "connections" &["result"],
         "Client connections by result: accepted; refused, beyond the limit; no_preface, accepted but closed because they \
          did not begin to speak HTTP/2 in time.";
+    DEVICE_MEMORY = "sconce_device_memory_bytes" GAUGE "bytes" &["device"],
+        "Memory of the device that a worker's process computes on; 0 while the process is not there.";
     EMBEDDING_NORM = "sconce_embedding_norm" HISTOGRAM "" DEPLOYMENT,
         "Euclidean norm of embeddings.";
     EMBEDDING_SIMILARITY = "sconce_embedding_similarity_ratio" HISTOGRAM "ratio" DEPLOYMENT,
         "Cosine between each embedding and the mean direction of some thousand before it; it falls when inputs drift.";
     EXECUTOR_REBUILDS = "sconce_executor_rebuilds_total" COUNTER "rebuilds" DEPLOYMENT,
         "Executors that were built anew after a failure or a panic.";
+    GPU_MISSING = "sconce_gpu_missing" GAUGE "" &["reason"],
+        "1 where the server looked for a GPU and uses none, with what is missing.";
     IN_FLIGHT_BYTES = "sconce_in_flight_request_bytes" GAUGE "bytes" &[],
         "Bytes of the requests that are being served, and of answers that their clients have not read yet.";
     LABEL_PROBABILITY = "sconce_label_probability_ratio" HISTOGRAM "ratio" CLASS,
@@ -148,6 +152,10 @@ catalogue! {
         "Answers, or connections with all of theirs, that were reset because their client did not read them.";
     START_TIME = "sconce_start_time_seconds" GAUGE "seconds" &[],
         "When the server started, in seconds since 1970.";
+    WORKER_RESTARTS = "sconce_worker_restarts_total" COUNTER "restarts" &["device"],
+        "How often a worker's process was started again.";
+    WORKER_UP = "sconce_worker_up" GAUGE "" &["device"],
+        "1 while a worker's process is there, else 0.";
 }
 
 /// The catalogue for people: name, labels, type and unit of each metric on a line, and below it what it means.

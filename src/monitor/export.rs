@@ -71,6 +71,7 @@ fn server(page: &mut Page, monitor: &Monitor) {
     for reading in Reading::ALL {
         self::reading(page, reading, monitor.read(reading));
     }
+    monitor.workers().show(page);
     let unknown = monitor.unknown();
     requests(page, [UNKNOWN, UNKNOWN], unknown.answered(), &unknown.failed());
     page.counter(named::REQUEST_BYTES, &[UNKNOWN, UNKNOWN], unknown.request_bytes());

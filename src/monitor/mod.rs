@@ -20,6 +20,7 @@ mod rungs;
 mod scores;
 mod snapshot;
 mod traffic;
+mod workers;
 
 pub use catalogue::reference;
 pub use export::CONTENT_TYPE;
@@ -32,6 +33,7 @@ pub use process::resident_bytes;
 pub use rungs::{RungCounts, RungFailure, RungSnapshot, Trial};
 pub use scores::ScorePlan;
 pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot, TokenCounts};
+pub use workers::WorkerView;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use super::manager::{Place, Registry, close};
 use super::plan::Key;
 use super::rung::Rung;
 use super::rungs::Rungs;
-use crate::batch::{Listener, Queue, Worker};
+use crate::batch::{Listener, Queue, Turns, Worker};
 use crate::config::ModelConfig;
 use crate::device::Device;
 use crate::guard::Tenant;
@@ -52,6 +52,7 @@ pub(crate) type Fake = (crate::types::RungKind, Device, Option<Arc<dyn crate::de
 struct Ready {
     device: Device,
     identity: Identity,
+    turns: Option<Arc<Turns>>,
     /// Sizes and durations of batches that it ran.
     costs: Vec<(usize, Duration)>,
 }
@@ -155,7 +156,18 @@ impl Registry {
         instruments.watch_queue(Arc::downgrade(&view));
         let weight = Weight::new(held, Arc::clone(&instruments));
         let retries = Arc::default();
-        Ok(Arc::new(Deployment { name, version, about, config, rungs, declared, retries, tenant, instruments, _weight: weight }))
+        Ok(Arc::new(Deployment {
+            name,
+            version,
+            about,
+            config,
+            rungs,
+            declared,
+            retries,
+            tenant,
+            instruments,
+            _weight: weight,
+        }))
     }
 
     fn rung(
@@ -166,12 +178,13 @@ impl Registry {
         instruments: &Arc<Instruments>,
         has_next: bool,
     ) -> Rung {
-        let Ready { device, identity, costs } = ready;
+        let Ready { device, identity, turns, costs } = ready;
         let queue = Queue::new(limits(config, about), Arc::clone(&self.calls));
         for (size, took) in costs {
             queue.learn(size, took, Instant::now());
         }
-        let seat = device.shares_cores().then(|| self.turns.seat(config.device.weight));
+        let turns = turns.or_else(|| device.shares_cores().then(|| Arc::clone(&self.turns)));
+        let seat = turns.map(|turns| turns.seat(config.device.weight));
         let (name, identity) = (identity.name, Identity { has_next, ..identity });
         let health = Arc::new(Health::new(identity, instruments, &config.breaker));
         Rung::new(name, Worker::new(queue, device, seat, Arc::clone(&health) as Arc<dyn Listener>), health)
@@ -190,14 +203,14 @@ impl Registry {
 
     /// Started from here and not from the pool that loads: a thread is of the scheduling class of the one that starts it.
     fn device(&self, order: &Order, loaded: OnDevice) -> Result<Ready, Error> {
-        let OnDevice { name, executor, link, inline, costs } = loaded;
+        let OnDevice { name, executor, link, turns, inline, costs } = loaded;
         let device = if inline {
             Device::Inline(executor)
         } else {
             let started = Device::on_thread(order.key.0.as_str(), executor, self.pools.computing.clone());
             started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))?
         };
-        Ok(Ready { device, identity: Identity { name, link, has_next: false }, costs })
+        Ok(Ready { device, identity: Identity { name, link, has_next: false }, turns, costs })
     }
 
     /// Serves what `device` computes, without files or warm-up.
@@ -228,6 +241,7 @@ impl Registry {
         let ready = devices.into_iter().map(|(name, device, link)| Ready {
             device,
             identity: Identity { name, link, has_next: false },
+            turns: None,
             costs: Vec::new(),
         });
         let deployment = self.deployment(&order, about, ready.collect(), Arc::default(), held).expect("a device");

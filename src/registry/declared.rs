@@ -29,11 +29,7 @@ pub enum StandIn {
 
 impl Declared {
     /// The rungs that are switched on. Errors: a prediction that does not fit the model's outputs, with its key.
-    pub(super) fn all(
-        config: &ModelConfig,
-        about: &About,
-        instruments: &Instruments,
-    ) -> Result<Vec<Self>, Error> {
+    pub(super) fn all(config: &ModelConfig, about: &About, instruments: &Instruments) -> Result<Vec<Self>, Error> {
         let rungs = config.fallback.rungs.iter().enumerate().filter(|(_, rung)| rung.enabled);
         let declared = |(at, rung): (usize, &crate::config::RungConfig)| {
             let kind = rung.uses.kind();

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: protocols.
 
+mod accelerators;
 mod bring_up;
 mod budget;
 mod declared;
@@ -28,6 +29,7 @@ mod told;
 mod warm_up;
 mod watch;
 
+pub use accelerators::Accelerators;
 pub use declared::{Declared, StandIn};
 pub use deployment::Deployment;
 pub use directory::Directory;

@@ -92,7 +92,8 @@ impl Pipeline {
         let mut checked = Checked { inputs: ask.inputs.clone(), outputs: Vec::new(), ..*ask.checked };
         let prepared = self.preparer().rows(&other, &mut checked, ask.entry, ask.until).await?;
         let (entry, level, until) = (&**ask.entry, ask.checked.level, ask.until);
-        let question = Question { entry, rows: prepared.rows, level, ready: Instant::now(), until, fallbacks: Fallbacks::ALL };
+        let question =
+            Question { entry, rows: prepared.rows, level, ready: Instant::now(), until, fallbacks: Fallbacks::ALL };
         let served = ladder::ask(&other, &question).await.map_err(|unserved| unserved.error)?;
         Ok(StoodIn { answer: served.answer, by: Some(other), told })
     }
@@ -115,6 +116,7 @@ fn predict(prediction: &Prediction, rows: &Rows) -> Result<StoodIn, Error> {
     let none = || Error::new(Reason::NotReady, "no answer is remembered for these inputs");
     let outputs = prediction.predict(rows).ok_or_else(none)?;
     let (count, size) = (rows.count(), rows.size());
-    let report = BatchReport { rows: count, size, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+    let report =
+        BatchReport { rows: count, size, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
     Ok(StoodIn { answer: PartAnswer { outputs, report }, by: None, told: "prediction".to_owned() })
 }

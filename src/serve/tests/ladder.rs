@@ -119,7 +119,8 @@ impl World {
         let registry = Registry::new(Arc::clone(&monitor), Pools::alike(cores.clone()), spawn, Allowance::default());
         let process = Arc::<Process>::default();
         process.start();
-        let mut devices = vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
+        let mut devices =
+            vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
         if beside {
             let timing = Box::new(|_: &[Rows]| 3 * MILLI);
             devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
