@@ -23,6 +23,7 @@ pub(super) fn compose(
         labels: Vec::new(),
         non_finite: false,
         truncated: Vec::new(),
+        rung: None,
     };
     if let Some(scoring) = &deployment.about.scoring
         && let Some(output) = answered.outputs.get(scoring.output)
