@@ -15,7 +15,7 @@ use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry};
-use crate::types::{Error, Fallbacks, InferAnswer, InferRequest, Reason};
+use crate::types::{Error, InferAnswer, InferRequest, Reason};
 
 /// Serves requests, whatever door they came through.
 pub struct Pipeline {
@@ -108,27 +108,26 @@ impl Pipeline {
             journey.prepared(now);
         }
         let shown = checked.wants_shown(deployment).then(|| prepared.rows.clone());
-        let fallbacks = Fallbacks::ALL;
+        let fallbacks = checked.wishes.fallbacks;
         let question = Question { entry, rows: prepared.rows, level: checked.level, ready: now, until, fallbacks };
         let mut answer = match ladder::ask(deployment, &question).await {
             Ok(Served { answer, rung }) => {
                 journey.answered(&answer.report, Instant::now());
                 deployment.remember(&question.rows, &answer.outputs);
                 let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
-                let told = (!deployment.is_plain()).then(|| rung.label().to_owned());
-                InferAnswer { rung: told, ..answer }
+                InferAnswer { rung: (!deployment.is_plain()).then_some(rung), ..answer }
             }
             Err(Unserved { error, may_stand_in }) => {
                 if !may_stand_in || deployment.declared.is_empty() {
                     return Err(error);
                 }
                 let ask = Ask { entry, checked: &checked, inputs, rows: &question.rows, until };
-                let StoodIn { answer, by, told } = self.stand_in(deployment, &ask, fallbacks, error).await?;
+                let StoodIn { answer, by, rung } = self.stand_in(deployment, &ask, fallbacks, error).await?;
                 journey.answered(&answer.report, Instant::now());
                 let by = by.as_ref().unwrap_or(deployment);
                 // What stands in says nothing of the model's own confidence.
                 let answer = answer::compose(by, answer, &checked, shown.as_ref(), None)?;
-                InferAnswer { rung: Some(told), ..answer }
+                InferAnswer { rung: Some(rung), ..answer }
             }
         };
         answer.truncated = prepared.truncated;

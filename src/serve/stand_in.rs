@@ -13,7 +13,7 @@ use crate::config::VersionChoice;
 use crate::model::Prediction;
 use crate::monitor::RungFailure;
 use crate::registry::{Declared, Deployment, StandIn, State};
-use crate::types::{BatchReport, Error, Fallbacks, Reason, Release, Rows, Tensor};
+use crate::types::{BatchReport, Error, Fallbacks, Reason, Release, Rows, RungKind, Tensor};
 
 /// A request as its own model was asked.
 pub(super) struct Ask<'a> {
@@ -31,8 +31,8 @@ pub(super) struct StoodIn {
     pub(super) answer: PartAnswer,
     /// The deployment whose answer it is; `None` for a prediction that needs none.
     pub(super) by: Option<Arc<Deployment>>,
-    /// Who answered, as the answer says it.
-    pub(super) told: String,
+    /// The rung that it stands on.
+    pub(super) rung: RungKind,
 }
 
 impl Pipeline {
@@ -72,18 +72,10 @@ impl Pipeline {
         declared: &Declared,
         ask: &Ask<'_>,
     ) -> Result<StoodIn, Error> {
-        let (other, told) = match &declared.stand_in {
+        let other = match &declared.stand_in {
             StandIn::Prediction(prediction) => return predict(prediction, ask.rows),
-            StandIn::Version(choice) => {
-                let other = self.version(deployment, *choice)?;
-                let told = format!("version:{}", other.version);
-                (other, told)
-            }
-            StandIn::Model(name) => {
-                let other = self.registry().table().route(name.as_str(), "")?;
-                let told = format!("model:{name}");
-                (other, told)
-            }
+            StandIn::Version(choice) => self.version(deployment, *choice)?,
+            StandIn::Model(name) => self.registry().table().route(name.as_str(), "")?,
         };
         if other.about.signature != deployment.about.signature {
             let detail = format!("model \"{}\" version {} has other inputs or outputs", other.name, other.version);
@@ -95,7 +87,7 @@ impl Pipeline {
         let question =
             Question { entry, rows: prepared.rows, level, ready: Instant::now(), until, fallbacks: Fallbacks::ALL };
         let served = ladder::ask(&other, &question).await.map_err(|unserved| unserved.error)?;
-        Ok(StoodIn { answer: served.answer, by: Some(other), told })
+        Ok(StoodIn { answer: served.answer, by: Some(other), rung: declared.kind })
     }
 
     /// Another version of the same model that is ready.
@@ -118,5 +110,5 @@ fn predict(prediction: &Prediction, rows: &Rows) -> Result<StoodIn, Error> {
     let (count, size) = (rows.count(), rows.size());
     let report =
         BatchReport { rows: count, size, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
-    Ok(StoodIn { answer: PartAnswer { outputs, report }, by: None, told: "prediction".to_owned() })
+    Ok(StoodIn { answer: PartAnswer { outputs, report }, by: None, rung: RungKind::Prediction })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tensor, Version};
+use super::{Fallbacks, RungKind, Tensor, Version};
 
 /// A tensor under the name that the client gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,13 +13,15 @@ pub struct NamedTensor {
     pub tensor: Tensor,
 }
 
-/// What a client wants to know beside the answer, by request parameters of the same names.
+/// What a client wants of the answer beside its outputs, by request parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// `confidence`: the confidence and label of each row.
     pub confidence: bool,
     /// `batch_report`: size, times and release reason of the batch.
     pub batch_report: bool,
+    /// `fallback`: what may answer where the model's first device cannot.
+    pub fallbacks: Fallbacks,
 }
 
 /// Rows for a model.
@@ -39,7 +41,7 @@ pub struct InferRequest {
     pub priority: Option<u64>,
     /// Time that the client gives the answer, by the `timeout` parameter.
     pub timeout: Option<Duration>,
-    /// What to tell beside the answer.
+    /// What it wants of the answer beside its outputs.
     pub wishes: Wishes,
     /// Size of the request on the wire.
     pub bytes: usize,
@@ -118,6 +120,6 @@ pub struct InferAnswer {
     pub non_finite: bool,
     /// How many tokens were cut off each row; empty if none were.
     pub truncated: Vec<u32>,
-    /// Who answered, where there are several who can: a rung's label, and which version or model.
-    pub rung: Option<String>,
+    /// What served it, where there is a ladder.
+    pub rung: Option<RungKind>,
 }

@@ -47,7 +47,7 @@ impl Fallbacks {
     /// None: the first rung answers, or nothing does.
     pub const NONE: Self = Self(0);
     /// The rungs that can be named; the worker is always the first.
-    const NAMED: [RungKind; 4] = [RungKind::Cpu, RungKind::Version, RungKind::Model, RungKind::Prediction];
+    pub const NAMED: [RungKind; 4] = [RungKind::Cpu, RungKind::Version, RungKind::Model, RungKind::Prediction];
 
     /// May a rung of this kind answer, where it is not the first?
     pub fn permits(self, kind: RungKind) -> bool {

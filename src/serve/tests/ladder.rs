@@ -152,10 +152,10 @@ impl World {
     }
 
     /// Asks `count` times, one after the other, and tells who answered.
-    async fn asks(&self, count: u16) -> Vec<String> {
+    async fn asks(&self, count: u16) -> Vec<&'static str> {
         let mut rungs = Vec::new();
         for value in 0..count {
-            rungs.push(self.ask(f32::from(value), 1).await.expect("an answer").rung.expect("one of two"));
+            rungs.push(self.ask(f32::from(value), 1).await.expect("an answer").rung.expect("one of two").label());
         }
         rungs
     }
@@ -290,7 +290,7 @@ async fn a_device_that_is_slow_is_left_alone() {
     world.asks(200).await;
     world.process.slow.store(true, Relaxed);
     let rungs = world.asks(200).await;
-    let slow = rungs.iter().filter(|rung| *rung == "worker").count();
+    let slow = rungs.iter().filter(|rung| **rung == "worker").count();
     assert!(slow > 50 && slow < 120, "{slow} slow answers");
     assert_eq!(rungs[150..], ["cpu"; 50]);
     world.end().await;
@@ -315,10 +315,10 @@ async fn what_is_no_number_is_asked_of_the_next_device() {
     let world = World::new(true);
     world.process.gives_nan.store(true, Relaxed);
     let answer = world.ask(4.0, 1).await.expect("an answer");
-    assert_eq!((answer.rung, answer.outputs[0].tensor.to_f32()), (Some("cpu".to_owned()), Some(vec![8.0])));
+    assert_eq!((answer.rung, answer.outputs[0].tensor.to_f32()), (Some(RungKind::Cpu), Some(vec![8.0])));
     // Where both say so, it is the model.
     let both = world.ask(f32::NAN, 1).await.expect("an answer");
-    assert_eq!(both.rung.as_deref(), Some("worker"));
+    assert_eq!(both.rung, Some(RungKind::Worker));
     world.asks(8).await;
     assert_eq!(world.metric("sconce_breaker_state{model=\"m\",version=\"1\",rung=\"worker\"}"), 2);
     world.end().await;
@@ -329,7 +329,7 @@ async fn rows_that_kill_twice_alone_are_refused() {
     let world = World::new(true);
     for _ in 0..2 {
         let answer = world.ask(POISON, 1).await.expect("the processors bear it");
-        assert_eq!(answer.rung.as_deref(), Some("cpu"));
+        assert_eq!(answer.rung, Some(RungKind::Cpu));
         world.process.start();
     }
     let error = world.ask(POISON, 1).await.expect_err("refused");
@@ -348,7 +348,7 @@ async fn rows_beside_those_that_kill_are_soon_above_suspicion() {
         drop(poison);
         world.process.start();
     }
-    assert_eq!(world.ask(5.0, 1).await.expect("an answer").rung.as_deref(), Some("worker"));
+    assert_eq!(world.ask(5.0, 1).await.expect("an answer").rung, Some(RungKind::Worker));
     world.end().await;
 }
 
