@@ -59,15 +59,21 @@ impl Channel {
         let mut spin = Spin::new(SPIN);
         loop {
             let run: Run = self.socket.receive_spinning(&mut spin)?;
-            area.begin()?;
-            let rows = rows(&run, &mut area)?;
-            let body = match self.run(&mut *model, &rows, &mut area) {
-                Ok(body) => body,
-                Err(Failed { failure, detail }) => Body::Failed(failure, detail),
-            };
-            drop(rows);
+            let body = self.batch(&run, &mut *model, &mut area)?;
             self.answer(Answer { sequence: run.sequence, body })?;
         }
+    }
+
+    /// What comes of a batch. Errors: what the server says of it does not fit together.
+    fn batch(&self, run: &Run, model: &mut dyn Model, area: &mut Area) -> io::Result<Body> {
+        if let Err(error) = area.begin() {
+            return Ok(Body::Failed(Failure::Memory, format!("map a batch of {} rows: {error}", run.rows)));
+        }
+        let rows = rows(run, area)?;
+        Ok(match self.run(model, &rows, area) {
+            Ok(body) => body,
+            Err(Failed { failure, detail }) => Body::Failed(failure, detail),
+        })
     }
 
     fn run(&self, model: &mut dyn Model, rows: &Rows, area: &mut Area) -> Result<Body, Failed> {

@@ -1,13 +1,11 @@
 //! A model's channel to the worker: a batch is written into the staging area, told of, waited for, and read out.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Duration;
 
 use super::answer::span;
-use super::process::Process;
 use super::staging::{Filling, Staging};
 use crate::device::wire::{AREA_BYTES_MAX, Answer, Body, Failure, Run, Socket, Spin, TensorPlace};
 use crate::types::{Error, Reason, Rows, Shape, Signature, Tensor};
@@ -20,7 +18,6 @@ const SPIN: Duration = Duration::from_micros(20);
 pub(super) struct Channel {
     socket: Socket,
     staging: Staging,
-    process: Arc<Process>,
     signature: Signature,
     sequence: u64,
     spin: Spin,
@@ -39,12 +36,8 @@ pub(super) enum Trouble {
 
 impl Channel {
     /// A channel on which the worker has told that the model is loaded.
-    pub(super) fn new(socket: Socket, staging: Staging, process: Arc<Process>, signature: Signature) -> Self {
-        Self { socket, staging, process, signature, sequence: 0, spin: Spin::new(SPIN), lengths: Vec::new() }
-    }
-
-    pub(super) fn process(&self) -> &Arc<Process> {
-        &self.process
+    pub(super) fn new(socket: Socket, staging: Staging, signature: Signature) -> Self {
+        Self { socket, staging, signature, sequence: 0, spin: Spin::new(SPIN), lengths: Vec::new() }
     }
 
     pub(super) fn signature(&self) -> &Signature {
@@ -156,3 +149,7 @@ fn join<'a>(parts: &'a [Rows], at: usize, filling: &mut Filling<'a>) -> Result<T
 fn differ() -> Error {
     Error::new(Reason::Model, "rows of a batch differ in shape")
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

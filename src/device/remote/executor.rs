@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::channel::{Channel, Trouble};
-use super::link::Link;
+use super::channel::Trouble;
+use super::link::{Link, Seat};
 use super::load::Registered;
 use super::supervisor::Shared;
 use crate::device::Lifeline as _;
@@ -14,15 +14,15 @@ use crate::types::{Error, Reason, Rows, Signature, Tensor};
 pub struct RemoteExecutor {
     registered: Arc<Registered>,
     supervisor: Arc<Shared>,
-    /// The channel to the worker that is alive, or was when a batch ran last.
-    channel: Option<Channel>,
-    /// The link's generation that the channel belongs to.
+    /// In the worker that is alive, or was when a batch ran last.
+    seat: Option<Seat>,
+    /// The link's generation that it belongs to.
     generation: u64,
 }
 
 impl RemoteExecutor {
     pub(super) fn new(registered: Arc<Registered>, supervisor: Arc<Shared>) -> Self {
-        Self { registered, supervisor, channel: None, generation: 0 }
+        Self { registered, supervisor, seat: None, generation: 0 }
     }
 
     /// Is the model loaded in a worker that is alive, as far as is known?
@@ -44,22 +44,22 @@ impl RemoteExecutor {
     /// What the model takes and gives, as the worker has told; `None` while it is down.
     pub fn signature(&mut self) -> Option<&Signature> {
         self.refresh();
-        self.channel.as_ref().map(Channel::signature)
+        self.seat.as_ref().map(|seat| seat.channel.signature())
     }
 
-    /// Takes the channel that has come since, or gives up the one that is gone.
+    /// Takes the seat that has come since, or gives up the one that is gone.
     fn refresh(&mut self) {
         let link = self.registered.link();
         if link.generation() == self.generation {
             return;
         }
         let (generation, fresh) = link.take_fresh();
-        (self.generation, self.channel) = (generation, fresh);
+        (self.generation, self.seat) = (generation, fresh);
     }
 
-    fn run_on(channel: &mut Channel, link: &Link, parts: &[Rows]) -> Result<Vec<Tensor>, Trouble> {
-        link.set_running(Some(Arc::clone(channel.process())));
-        let outcome = channel.run(parts);
+    fn run_on(seat: &mut Seat, link: &Link, parts: &[Rows]) -> Result<Vec<Tensor>, Trouble> {
+        link.set_running(Some(Arc::clone(&seat.process)));
+        let outcome = seat.channel.run(parts);
         link.set_running(None);
         outcome
     }
@@ -69,16 +69,16 @@ impl Executor for RemoteExecutor {
     fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
         self.refresh();
         let link = self.registered.link();
-        let Some(channel) = &mut self.channel else {
+        let Some(seat) = &mut self.seat else {
             let why = link.why().unwrap_or_else(|| "it has just been lost".to_owned());
             return Err(Error::new(Reason::DeviceLost, format!("the device's worker cannot run the model: {why}")));
         };
-        match Self::run_on(channel, link, parts) {
+        match Self::run_on(seat, link, parts) {
             Ok(outputs) => Ok(outputs),
             Err(Trouble::Refused(error)) => Err(error),
             Err(Trouble::Lost(why)) => {
-                channel.process().kill(&why);
-                self.channel = None;
+                seat.process.kill(&why);
+                self.seat = None;
                 self.registered.link().down_since(self.generation, &why);
                 Err(Error::new(Reason::DeviceLost, format!("the device's worker was lost with the batch: {why}")))
             }
@@ -97,7 +97,7 @@ impl Executor for RemoteExecutor {
 
     /// After a panic on this side, which may have left an answer unread: the model is loaded anew, on a new channel.
     fn rebuild(&mut self) -> Result<(), Error> {
-        self.channel = None;
+        self.seat = None;
         self.registered.link().set_running(None);
         self.supervisor.load_again(&self.registered);
         Ok(())

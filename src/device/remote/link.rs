@@ -26,10 +26,17 @@ pub struct Link {
 #[derive(Default)]
 struct State {
     condition: Condition,
-    /// A channel that the executor has not taken yet.
-    fresh: Option<Channel>,
+    /// What the executor has not taken yet.
+    fresh: Option<Seat>,
     /// Where a batch is running.
     running: Option<Arc<Process>>,
+}
+
+/// A model's channel, and the process at its other end.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) channel: Channel,
+    pub(super) process: Arc<Process>,
 }
 
 /// How a model is in its worker.
@@ -66,9 +73,8 @@ impl Link {
         self.change(Condition::Loading, None);
     }
 
-    /// The generation in which it is up.
-    pub(super) fn up(&self, channel: Channel) -> u64 {
-        self.change(Condition::Up, Some(channel))
+    pub(super) fn up(&self, seat: Seat) {
+        self.change(Condition::Up, Some(seat));
     }
 
     pub(super) fn down(&self, why: &str) {
@@ -93,8 +99,8 @@ impl Link {
         state.condition.clone()
     }
 
-    /// The channel that has come since an executor looked, and the generation it belongs to.
-    pub(super) fn take_fresh(&self) -> (u64, Option<Channel>) {
+    /// What has come since an executor looked, and the generation it belongs to.
+    pub(super) fn take_fresh(&self) -> (u64, Option<Seat>) {
         let mut state = self.state.lock();
         (self.generation(), state.fresh.take())
     }
@@ -110,13 +116,13 @@ impl Link {
         }
     }
 
-    fn change(&self, condition: Condition, fresh: Option<Channel>) -> u64 {
+    fn change(&self, condition: Condition, fresh: Option<Seat>) {
         let is_up = condition == Condition::Up;
         let mut state = self.state.lock();
         let was_up = state.condition == Condition::Up;
         state.condition = condition;
         let unused = std::mem::replace(&mut state.fresh, fresh);
-        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.generation.fetch_add(1, Ordering::AcqRel);
         drop(state);
         drop(unused);
         self.settled.notify_all();
@@ -125,7 +131,6 @@ impl Link {
                 watcher(is_up);
             }
         }
-        generation
     }
 }
 

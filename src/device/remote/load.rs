@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::channel::Channel;
-use super::link::{Condition, Link};
+use super::link::{Condition, Link, Seat};
 use super::process::Process;
 use super::staging::{Filling, Staging};
 use super::supervisor::Shared;
@@ -133,7 +133,7 @@ impl Registered {
                 let (took_ms, pid) = (begun.elapsed().as_millis(), process.pid());
                 info!(model = self.name, took_ms, pid, "the worker has loaded a model");
                 self.attempts.lock().deaths = 0;
-                self.link.up(channel);
+                self.link.up(Seat { channel, process: Arc::clone(process) });
             }
             Err(Unloaded::Refused(why)) => {
                 warn!(model = self.name, why, "the worker does not load a model");
@@ -168,7 +168,7 @@ impl Registered {
         // Else the channel would not close when the worker dies.
         drop(theirs);
         match ours.receive_within(LOAD_MAX)? {
-            Some(Opening::Loaded(signature)) => Ok(Channel::new(ours, staging, Arc::clone(process), signature)),
+            Some(Opening::Loaded(signature)) => Ok(Channel::new(ours, staging, signature)),
             Some(Opening::Refused(why)) => Err(Unloaded::Refused(printable(&why, CHARS_MAX))),
             None => Err(Unloaded::Lost(format!("it was not loaded within {LOAD_MAX:?}"))),
         }
