@@ -70,7 +70,7 @@ fn find_gpus(worker: Option<&Path>, shown: &Path) -> Result<usize, &'static str>
 
 /// How many GPUs the driver shows; `None` without a driver.
 fn gpus(shown: &Path) -> Option<usize> {
-    fs::read_dir(shown).ok().map(|entries| entries.count())
+    fs::read_dir(shown).ok().map(Iterator::count)
 }
 
 fn beside_server() -> Option<PathBuf> {

@@ -144,7 +144,8 @@ fn a_request_says_what_may_answer_it_and_an_answer_what_did() {
     assert!(some.permits(RungKind::Prediction) && !some.permits(RungKind::Cpu));
 
     let (version, wishes) = ("3".parse().expect("a version"), Wishes::default());
-    let batch = BatchReport { rows: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+    let batch =
+        BatchReport { rows: 1, size: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
     for rung in RungKind::ALL.map(Some).into_iter().chain([None]) {
         let (outputs, confidence, labels, truncated) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let answer = InferAnswer { version, outputs, batch, confidence, labels, non_finite: false, truncated, rung };
