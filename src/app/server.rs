@@ -81,6 +81,7 @@ impl Server {
         let grpc_ended = listen_grpc(&pipeline, &config, &tasks, grpc_listener, stop_grpc.clone())?;
         let admin = admin::serve(Arc::clone(&pipeline), metrics_listener, stop_metrics.clone());
         tasks.spawn("metrics", admin);
+        tasks.spawn("trials", Arc::clone(&pipeline).try_rungs(stop_models.clone()));
         Ok(Self { pipeline, tasks, config, grpc, metrics, stop_models, stop_grpc, stop_metrics, grpc_ended, failed })
     }
 

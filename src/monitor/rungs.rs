@@ -49,7 +49,8 @@ impl Trial {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::Agreed, Self::Differed, Self::Failed];
 
-    fn label(self) -> &'static str {
+    /// The label under which it is counted.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Agreed => "agreed",
             Self::Differed => "differed",

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{error, error_span, info};
 
@@ -19,6 +20,7 @@ use super::manager::{Place, Registry, close};
 use super::plan::Key;
 use super::rung::Rung;
 use super::rungs::Rungs;
+use super::sample::Sampler;
 use crate::batch::{Listener, Queue, Turns, Worker};
 use crate::config::ModelConfig;
 use crate::device::Device;
@@ -156,6 +158,7 @@ impl Registry {
         instruments.watch_queue(Arc::downgrade(&view));
         let weight = Weight::new(held, Arc::clone(&instruments));
         let retries = Arc::default();
+        let next_trial = Mutex::new(Instant::now() + config.fallback.check_interval);
         Ok(Arc::new(Deployment {
             name,
             version,
@@ -163,6 +166,8 @@ impl Registry {
             config,
             rungs,
             declared,
+            sampler: Sampler::default(),
+            next_trial,
             retries,
             tenant,
             instruments,

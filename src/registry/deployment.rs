@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use super::budget::Held;
 use super::declared::{Declared, StandIn};
 use super::rungs::Rungs;
+use super::sample::Sampler;
 use crate::batch::{BatchShape, Limits, Unit};
 use crate::config::{ModelConfig, ScoreKind};
 use crate::guard::{RetryBudget, Tenant};
@@ -26,6 +30,10 @@ pub struct Deployment {
     pub rungs: Rungs,
     /// What answers where they cannot.
     pub declared: Vec<Declared>,
+    /// A sample of its traffic, for trials of its rungs.
+    pub sampler: Sampler,
+    /// When its rungs are tried out next.
+    pub(super) next_trial: Mutex<Instant>,
     /// Requests that may be asked of the next rung.
     pub retries: Arc<RetryBudget>,
     /// What its requests hold of the server's limits.
@@ -40,6 +48,17 @@ impl Deployment {
     /// Is there one device and nobody else to answer?
     pub fn is_plain(&self) -> bool {
         self.rungs.is_single() && self.declared.is_empty() && !self.rungs.first().is_process()
+    }
+
+    /// Are its rungs to be tried out now? If so, the next trial is an interval away.
+    pub fn is_trial_due(&self, now: Instant) -> bool {
+        let interval = self.config.fallback.check_interval;
+        let mut next = self.next_trial.lock();
+        let due = !interval.is_zero() && now >= *next;
+        if due {
+            *next = now + interval;
+        }
+        due
     }
 
     /// Limits of its queues.

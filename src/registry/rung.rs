@@ -43,6 +43,11 @@ impl Rung {
         self.health.is_process()
     }
 
+    /// Where its breaker stands.
+    pub fn state(&self, now: Instant) -> BreakerState {
+        self.health.state(now)
+    }
+
     /// Is its process there, if it is one?
     pub fn is_up(&self) -> bool {
         self.health.down().is_none()
@@ -82,9 +87,14 @@ pub struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
-    /// It was answered, in a batch that went so.
-    pub fn answered(mut self, report: &BatchReport, now: Instant) {
+    /// It was answered, in a batch that went so, and the answer is used.
+    pub fn answered(self, report: &BatchReport, now: Instant) {
         self.health.counts().answered();
+        self.well(report, now);
+    }
+
+    /// It was answered, in a batch that went so.
+    pub fn well(mut self, report: &BatchReport, now: Instant) {
         self.health.answered(self.pass.take(), report, now);
     }
 

@@ -125,6 +125,11 @@ fn again(about: &About, shape: &BatchShape) -> Option<Rows> {
     Some(Rows::uniform(inputs?, shape.rows))
 }
 
+/// A made-up row of a model; `None` if it would be huge.
+pub fn made_up_row(about: &About) -> Option<Rows> {
+    made_up(about, 1, SHORT)
+}
+
 /// Made-up rows; `None` if they would be huge.
 fn made_up(about: &About, rows: usize, tokens_max: usize) -> Option<Rows> {
     if let Some(prepare) = &about.prepare {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::pipeline::Pipeline;
 use crate::registry::{Deployment, State};
 use crate::types::{Error, Reason, Version};
@@ -82,6 +84,10 @@ impl Pipeline {
             for (version, entry) in &model.versions {
                 let ready = entry.state == State::Ready && !self.is_draining();
                 let (state, mut detail) = (entry.state.label(), entry.detail.clone());
+                if let Some(trouble) = entry.deployment.as_deref().and_then(trouble) {
+                    detail =
+                        [detail, trouble].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+                }
                 if detail.is_empty() && !broken.is_empty() {
                     detail = format!("reload failed: {broken}");
                 }
@@ -91,4 +97,22 @@ impl Pipeline {
         states.sort_by(|one, other| (&one.model, one.version).cmp(&(&other.model, other.version)));
         states
     }
+}
+
+/// What is wrong with the rungs of a version that serves all the same; `None` if nothing is.
+fn trouble(deployment: &Deployment) -> Option<String> {
+    let now = Instant::now();
+    let mut told: Vec<String> =
+        deployment.rungs.iter().map(|rung| rung.trouble(now)).filter(|why| !why.is_empty()).collect();
+    for (rung, trial) in deployment.sampler.troubled() {
+        told.push(format!("{}: its last trial {}", rung.label(), trial.label()));
+    }
+    if told.is_empty() {
+        return None;
+    }
+    let serving = deployment.rungs.serving(now);
+    if serving.serves(now) {
+        told.push(format!("{} serves", serving.name().label()));
+    }
+    Some(told.join("; "))
 }

@@ -11,6 +11,7 @@ mod pipeline;
 mod prepare;
 mod punctual;
 mod stand_in;
+mod trials;
 
 pub use crate::batch::Begun;
 pub use crate::guard::Client;

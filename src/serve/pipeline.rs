@@ -14,8 +14,11 @@ use crate::batch::Begun;
 use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
-use crate::registry::{Deployment, Registry};
+use crate::registry::{Deployment, Registry, Sample};
 use crate::types::{Error, InferAnswer, InferRequest, Reason};
+
+/// Rows of a request that rungs are tried out with.
+const SAMPLE_ROWS_MAX: usize = 8;
 
 /// Serves requests, whatever door they came through.
 pub struct Pipeline {
@@ -114,6 +117,11 @@ impl Pipeline {
             Ok(Served { answer, rung }) => {
                 journey.answered(&answer.report, Instant::now());
                 deployment.remember(&question.rows, &answer.outputs);
+                let is_first = rung == deployment.rungs.first().name();
+                if is_first && !deployment.is_plain() && question.rows.count() <= SAMPLE_ROWS_MAX {
+                    let (rows, outputs) = (question.rows.clone(), answer.outputs.clone());
+                    deployment.sampler.offer(|| Sample { inputs, rows, outputs });
+                }
                 let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
                 InferAnswer { rung: (!deployment.is_plain()).then_some(rung), ..answer }
             }

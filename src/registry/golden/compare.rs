@@ -8,7 +8,7 @@ const SHOWN_MAX: usize = 8;
 /// What the first row is that differs, and how; `None` if no row does.
 ///
 /// The error of a row of floats is `max|a − b| / max|b|`, `b` being what is expected; of a row of zeros, `max|a|`.
-pub(super) fn differs(wanted: &Tensor, got: &Tensor, tolerance: f64) -> Option<String> {
+pub fn differs(wanted: &Tensor, got: &Tensor, tolerance: f64) -> Option<String> {
     if (wanted.dtype(), wanted.shape()) != (got.dtype(), got.shape()) {
         let shown = |tensor: &Tensor| format!("{} of {}", tensor.shape(), tensor.dtype());
         return Some(format!("expected {}, got {}", shown(wanted), shown(got)));

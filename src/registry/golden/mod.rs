@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::device::{Executor, guarded};
 use crate::model::{About, Files, LoadError};
 use crate::types::{DataType, Error, Presence, Reason, Rows, Shape, Tensor, TensorSpec};
-use compare::differs;
+pub use compare::differs;
 
 const FILE: &str = "golden.json";
 const FILE_BYTES_MAX: u64 = 64 << 20;
