@@ -18,7 +18,7 @@ const GPUS: &str = "/proc/driver/nvidia/gpus";
 
 /// Starts the workers that the configuration asks for. Where it leaves the choice, what is missing for a GPU is told in the log
 /// and by a metric.
-pub(super) fn start(config: &Config, monitor: &Arc<Monitor>) -> (Vec<Arc<Supervisor>>, Vec<Arc<Watch>>) {
+pub(super) fn start(config: &Config, monitor: &Arc<Monitor>, faults: bool) -> (Vec<Arc<Supervisor>>, Vec<Arc<Watch>>) {
     let path = config.worker.path.clone().or_else(beside_server);
     let devices = match config.device {
         DeviceChoice::Cpu => Vec::new(),
@@ -39,7 +39,7 @@ pub(super) fn start(config: &Config, monitor: &Arc<Monitor>) -> (Vec<Arc<Supervi
         let settings = WorkerSettings {
             path: path.clone(),
             device,
-            allow_faults: false,
+            allow_faults: faults,
             start_timeout: config.worker.start_timeout,
         };
         let supervisor = Supervisor::start(settings, Arc::clone(&watch) as Arc<dyn WorkerEvents>);

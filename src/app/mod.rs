@@ -12,7 +12,7 @@ mod tasks;
 mod telemetry;
 
 pub use environment::keep_pools_from_spinning;
-pub use server::Server;
+pub use server::{Extras, Server};
 pub use signals::Signals;
 pub use tasks::Tasks;
 pub use telemetry::{Dropped, Log, start_log};

@@ -39,8 +39,13 @@ impl Accelerators {
         Some((&worker.supervisor, &worker.turns))
     }
 
-    /// Ends every process.
-    pub(super) fn stop(&self) {
+    /// What keeps each process alive.
+    pub fn supervisors(&self) -> impl Iterator<Item = &Arc<Supervisor>> {
+        self.workers.iter().map(|worker| &worker.supervisor)
+    }
+
+    /// Ends every process: when nothing runs in them any more.
+    pub fn stop(&self) {
         for worker in &self.workers {
             worker.supervisor.stop();
         }

@@ -146,9 +146,9 @@ impl Registry {
         self.settled.load(Ordering::Relaxed) && !self.closing.is_cancelled()
     }
 
-    /// Ends the workers' processes, when nothing runs in them any more.
-    pub fn stop_workers(&self) {
-        self.accelerators.stop();
+    /// The processes that its models run in.
+    pub fn accelerators(&self) -> &Accelerators {
+        &self.accelerators
     }
 
     /// Takes every model out of service. What their queues have accepted is still answered.
