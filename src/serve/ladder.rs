@@ -46,6 +46,8 @@ pub(super) struct Unserved {
     pub(super) error: Error,
     /// May somebody else stand in? Not for a request that is to blame itself, nor for a first device that merely is full.
     pub(super) may_stand_in: bool,
+    /// Has a device run it, so that asking another is a second try?
+    pub(super) tried: bool,
 }
 
 /// What came of asking one device.
@@ -65,7 +67,7 @@ pub(super) async fn ask(deployment: &Arc<Deployment>, question: &Question<'_>) -
     if deployment.is_plain() {
         let answered = ask_worker(first, question, false).await;
         let served = answered.map(|answer| Served { answer, rung: first.name() });
-        return served.map_err(|error| Unserved { error, may_stand_in: false });
+        return served.map_err(|error| Unserved { error, may_stand_in: false, tried: true });
     }
     deployment.retries.earn();
     let outcome = Walk { deployment, question, doubtful: None, tried: false }.devices().await;
@@ -73,7 +75,7 @@ pub(super) async fn ask(deployment: &Arc<Deployment>, question: &Question<'_>) -
     match outcome {
         Err(Unserved { error, .. }) if is_alone && is_gone(&error) => {
             let again = ask_again(first, question, error).await;
-            again.map_err(|error| Unserved { error, may_stand_in: false })
+            again.map_err(|error| Unserved { error, may_stand_in: false, tried: true })
         }
         outcome => outcome,
     }
@@ -109,7 +111,7 @@ impl<'a> Walk<'a> {
                 }
                 Attempt::Untried(error) => last = error,
                 Attempt::Failed(error) if !goes_on(&error, rung.name() == first) => {
-                    return self.doubt().ok_or(Unserved { error, may_stand_in: false });
+                    return self.doubt().ok_or(Unserved { error, may_stand_in: false, tried: true });
                 }
                 Attempt::Failed(error) => {
                     self.tried = true;
@@ -117,7 +119,8 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        self.doubt().ok_or(Unserved { error: last, may_stand_in: true })
+        let tried = self.tried;
+        self.doubt().ok_or(Unserved { error: last, may_stand_in: true, tried })
     }
 
     fn may_ask_again(&self) -> bool {

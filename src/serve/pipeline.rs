@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::ladder::{self, Question, Served, Unserved};
+use super::ladder::{self, Question, Served};
 use super::prepare::Preparer;
 use super::stand_in::{Ask, StoodIn};
 use super::{answer, check};
@@ -125,12 +125,12 @@ impl Pipeline {
                 let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
                 InferAnswer { rung: (!deployment.is_plain()).then_some(rung), ..answer }
             }
-            Err(Unserved { error, may_stand_in }) => {
-                if !may_stand_in || deployment.declared.is_empty() {
-                    return Err(error);
+            Err(unserved) => {
+                if !unserved.may_stand_in || deployment.declared.is_empty() {
+                    return Err(unserved.error);
                 }
                 let ask = Ask { entry, checked: &checked, inputs, rows: &question.rows, until };
-                let StoodIn { answer, by, rung } = self.stand_in(deployment, &ask, fallbacks, error).await?;
+                let StoodIn { answer, by, rung } = self.stand_in(deployment, &ask, fallbacks, unserved).await?;
                 journey.answered(&answer.report, Instant::now());
                 let by = by.as_ref().unwrap_or(deployment);
                 // What stands in says nothing of the model's own confidence.

@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant};
 
 use super::check::Checked;
 use super::entry::Entry;
-use super::ladder::{self, Question};
+use super::ladder::{self, Question, Unserved};
 use super::pipeline::Pipeline;
 use crate::batch::PartAnswer;
 use crate::config::VersionChoice;
@@ -38,18 +38,25 @@ pub(super) struct StoodIn {
 impl Pipeline {
     /// Has the first declared rung answer that can and may.
     ///
-    /// Errors: `error`, why the devices did not answer, if no rung does.
+    /// Only second tries are paid for: what no device has run is new to the others, and a prediction costs nobody anything. A
+    /// device that is gone for hours would else leave its requests without an answer once the budget is spent.
+    ///
+    /// Errors: why the devices did not answer, if no rung does.
     pub(super) async fn stand_in(
         &self,
         deployment: &Arc<Deployment>,
         ask: &Ask<'_>,
         permitted: Fallbacks,
-        error: Error,
+        unserved: Unserved,
     ) -> Result<StoodIn, Error> {
+        let Unserved { error, mut tried, .. } = unserved;
         for declared in deployment.declared.iter().filter(|declared| permitted.permits(declared.kind)) {
-            if Instant::now() >= ask.until || !deployment.retries.try_spend() {
-                deployment.instruments.retry_denied();
+            if Instant::now() >= ask.until {
                 break;
+            }
+            if tried && declared.kind != RungKind::Prediction && !deployment.retries.try_spend() {
+                deployment.instruments.retry_denied();
+                continue;
             }
             match self.try_out(deployment, declared, ask).await {
                 Ok(stood_in) => {
@@ -57,6 +64,7 @@ impl Pipeline {
                     return Ok(stood_in);
                 }
                 Err(why) => {
+                    tried = true;
                     declared.counts.failed(RungFailure::Other);
                     tracing::debug!(model = %deployment.name, rung = declared.kind.label(), %why, "a rung did not answer");
                 }

@@ -19,8 +19,8 @@ use crate::model::About;
 use crate::monitor::{Monitor, Settings};
 use crate::registry::{Allowance, Pools, Registry, Spawn};
 use crate::types::{
-    DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, RungKind, Shape, Signature,
-    Tensor, TensorSpec,
+    DataType, Error, Fallbacks, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, RungKind, Shape,
+    Signature, Tensor, TensorSpec, Wishes,
 };
 
 /// Kills the process that computes it.
@@ -111,6 +111,11 @@ struct World {
 impl World {
     /// A model in a process, and, if `beside`, on the processors as well, where a batch takes three times as long.
     fn new(beside: bool) -> Arc<Self> {
+        Self::of(beside, "")
+    }
+
+    /// The same, with the rungs that this `model.toml` declares.
+    fn of(beside: bool, settings: &str) -> Arc<Self> {
         let monitor = Monitor::new(Settings { page_age_max: Duration::ZERO, ..Settings::default() });
         let tasks: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let set = Arc::clone(&tasks);
@@ -126,7 +131,8 @@ impl World {
             devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
         }
         let max_batch_size = NonZeroUsize::new(8).expect("eight");
-        let config = ModelConfig { max_batch_size, ..ModelConfig::default() };
+        let config = ModelConfig::parse("model.toml", settings).expect("settings");
+        let config = ModelConfig { max_batch_size, ..config };
         registry.deploy_on(&"m".parse().expect("a name"), about(), &config, devices);
         let admission = Admission::new(Limits { requests_max: 1000, bytes_max: 1 << 20 }, Memory::new(usize::MAX));
         Arc::new(Self { process, pipeline: Pipeline::new(registry, monitor, admission, cores, TIMEOUT), tasks })
@@ -134,13 +140,19 @@ impl World {
 
     /// Asks for the double of `rows` times `value`.
     async fn ask(&self, value: f32, rows: usize) -> Result<InferAnswer, Error> {
+        self.ask_of(Fallbacks::ALL, value, rows).await
+    }
+
+    /// The same, of the first device and those that are permitted.
+    async fn ask_of(&self, fallbacks: Fallbacks, value: f32, rows: usize) -> Result<InferAnswer, Error> {
         let now = Instant::now();
         let client = self.pipeline.admission().client(IpAddr::from([10, 0, 0, 1]));
         let entry = self.pipeline.enter(&client, now, None)?;
         let mut journey = entry.handle();
         let tensor = Tensor::from_f32(Shape::new(&[rows, 1]), &vec![value; rows]).expect("a tensor");
         let inputs = vec![NamedTensor { name: "x".to_owned(), tensor }];
-        let request = InferRequest { model: "m".to_owned(), inputs, ..InferRequest::default() };
+        let wishes = Wishes { fallbacks, ..Wishes::default() };
+        let request = InferRequest { model: "m".to_owned(), inputs, wishes, ..InferRequest::default() };
         let answered = self.pipeline.infer(&entry, request, &mut journey).await;
         if let Ok(answer) = &answered {
             let given = answer.outputs[0].tensor.to_f32().expect("f32");
@@ -376,5 +388,36 @@ async fn the_only_device_is_waited_for_and_asked_once_more() {
     let told = "the device's process is down: it was killed";
     assert_eq!((error.reason(), error.detail()), (Reason::DeviceLost, told));
     assert!(begun.elapsed() >= Duration::from_secs(2));
+    world.end().await;
+}
+
+const CONSTANT: &str =
+    "[[fallback.rung]]\nuse = \"prediction\"\nkind = \"constant\"\noutputs = { y = 0 }\n[breaker]\nopen_for = \"1h\"\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_answers_for_as_long_as_the_device_is_gone() {
+    let world = World::of(false, CONSTANT);
+    world.process.kill();
+    // More than there can be second tries.
+    for request in 0..1500 {
+        let answer = world.ask(0.0, 2).await.unwrap_or_else(|error| panic!("request {request}: {error}"));
+        assert_eq!(answer.rung, Some(RungKind::Prediction));
+    }
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_a_request_permits_answers_it() {
+    let world = World::of(true, CONSTANT);
+    world.process.kill();
+    let [prediction, unnamed] = ["prediction", "version,model"].map(|text| text.parse().expect(text));
+    assert_eq!(world.ask(0.0, 1).await.expect("an answer").rung, Some(RungKind::Cpu));
+    assert_eq!(world.ask_of(prediction, 0.0, 1).await.expect("an answer").rung, Some(RungKind::Prediction));
+    for fallbacks in [Fallbacks::NONE, unnamed] {
+        let error = world.ask_of(fallbacks, 0.0, 1).await.expect_err("nobody may answer");
+        assert_eq!(error.detail(), "the device's process is down: it was killed");
+    }
+    world.process.start();
+    assert_eq!(world.ask_of(Fallbacks::NONE, 0.0, 1).await.expect("an answer").rung, Some(RungKind::Worker));
     world.end().await;
 }
