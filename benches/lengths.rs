@@ -223,7 +223,7 @@ async fn ours(model: &Model, texts: &[Text]) -> anyhow::Result<Answered> {
         asked.spawn(async move {
             let arrived = start + after;
             sleep_until(arrived).await;
-            let job = Job { rows, level: 0, client: 0, deadline: None, arrived };
+            let job = Job { rows, level: 0, client: 0, deadline: None, arrived, alone: false };
             worker.ask(job).await.map(|_| (length, arrived.elapsed()))
         });
     }

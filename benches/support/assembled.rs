@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sconce::app::Server;
+use sconce::app::{Extras, Server};
 use sconce::config::{Config, Placement};
 use sconce::monitor::Settings;
 use sconce::registry::{Found, RegistrySource};
@@ -14,7 +14,8 @@ pub(super) async fn start(
     recording: bool,
 ) -> anyhow::Result<SocketAddr> {
     let monitor = Settings { recording, window: config.monitor.window, ..Settings::default() };
-    let server = Server::start_monitored(config.clone(), vec![Box::new(Inline(source))], monitor)?;
+    let extras = Extras { monitor, ..Extras::default() };
+    let server = Server::start_with(config.clone(), vec![Box::new(Inline(source))], extras)?;
     anyhow::ensure!(server.loaded().await == 0, "a model failed to load");
     // Its tasks run until the process ends.
     Ok(server.grpc())

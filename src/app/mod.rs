@@ -3,6 +3,7 @@
 //! Deliberately absent: logic. Everything that decides lives in the rooms below.
 
 mod descriptors;
+mod devices;
 mod environment;
 mod memory;
 mod server;
@@ -11,7 +12,7 @@ mod tasks;
 mod telemetry;
 
 pub use environment::keep_pools_from_spinning;
-pub use server::Server;
+pub use server::{Extras, Server};
 pub use signals::Signals;
 pub use tasks::Tasks;
 pub use telemetry::{Dropped, Log, start_log};

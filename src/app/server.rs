@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::descriptors::raise_limit;
+use super::devices;
 use super::memory;
 use super::tasks::Tasks;
 use crate::api::{admin, grpc};
@@ -19,7 +20,7 @@ use crate::device::{Cores, start_candle_threads};
 use crate::guard::{self, Admission, Memory, memory_limit};
 use crate::monitor::{self, Monitor, Reading};
 use crate::net::{self, Listener, Protocol, Tally};
-use crate::registry::{self, Allowance, Place, Pools, Reconciler, Registry, RegistrySource, Spawn};
+use crate::registry::{self, Accelerators, Allowance, Place, Pools, Reconciler, Registry, RegistrySource, Spawn};
 use crate::serve::Pipeline;
 
 /// By default the requests in flight may take one part in so many of the memory: their rows are there once more in
@@ -27,6 +28,15 @@ use crate::serve::Pipeline;
 const BYTES_ONE_IN: usize = 8;
 /// By default the models may take one part in so many of the memory.
 const MODELS_ONE_IN: usize = 2;
+
+/// What no configuration says: for measurements, tests and demonstrations.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// How to monitor.
+    pub monitor: monitor::Settings,
+    /// May the workers be told to fail?
+    pub faults: bool,
+}
 
 /// A server that listens.
 pub struct Server {
@@ -49,18 +59,14 @@ impl Server {
     pub fn start(config: Config, sources: Vec<Box<dyn RegistrySource>>) -> anyhow::Result<Self> {
         let (access_log, window) = (config.log.access, config.monitor.window);
         let monitor = monitor::Settings { access_log, window, ..monitor::Settings::default() };
-        Self::start_monitored(config, sources, monitor)
+        Self::start_with(config, sources, Extras { monitor, faults: false })
     }
 
-    /// The same, monitored otherwise than the configuration says.
-    pub fn start_monitored(
-        config: Config,
-        sources: Vec<Box<dyn RegistrySource>>,
-        monitor: monitor::Settings,
-    ) -> anyhow::Result<Self> {
+    /// The same, with what no configuration says.
+    pub fn start_with(config: Config, sources: Vec<Box<dyn RegistrySource>>, extras: Extras) -> anyhow::Result<Self> {
         raise_limit(config.limits.connections_max.get());
         let tasks = Tasks::new()?;
-        let pipeline = pipeline(&config, monitor, &tasks)?;
+        let pipeline = pipeline(&config, extras, &tasks)?;
         let budget = pipeline.admission().bytes_max();
         let grpc_listener = Listener::bind(config.grpc, Protocol::Http2, limits(&config, budget))?;
         let metrics_listener = Listener::bind(config.metrics, Protocol::Http1, limits(&config, budget))?;
@@ -113,6 +119,7 @@ impl Server {
             self.pipeline.registry().drain();
             self.stop_metrics.cancel();
             self.tasks.join().await;
+            self.pipeline.registry().accelerators().stop();
         };
         tokio::select! {
             () = orderly => info!("stopped"),
@@ -121,8 +128,8 @@ impl Server {
     }
 }
 
-fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyhow::Result<Arc<Pipeline>> {
-    let monitor = Monitor::new(monitor);
+fn pipeline(config: &Config, extras: Extras, tasks: &Tasks) -> anyhow::Result<Arc<Pipeline>> {
+    let monitor = Monitor::new(extras.monitor);
     let threads = config.runtime.threads.or_else(|| std::thread::available_parallelism().ok());
     let pool = |name| Cores::new(name, threads.map_or(1, NonZeroUsize::get)).context("start the computing threads");
     let (computing, preparing) = (pool("compute")?, pool("prepare")?);
@@ -137,7 +144,13 @@ fn pipeline(config: &Config, monitor: monitor::Settings, tasks: &Tasks) -> anyho
     let models_bytes_max = config.limits.models_bytes_max.map_or(memory / MODELS_ONE_IN, NonZeroUsize::get) as u64;
     monitor.observe(Reading::ModelsLimit, move || models_bytes_max);
     let allowance = Allowance { models_bytes_max, timeout: config.timeout };
-    let registry = Registry::new(Arc::clone(&monitor), Pools { computing, loading }, spawn, allowance);
+    let (supervisors, watches) = devices::start(config, &monitor, extras.faults);
+    let accelerators = Accelerators::new(supervisors, config.worker.start_timeout);
+    let pools = Pools { computing, loading };
+    let registry = Registry::with_accelerators(Arc::clone(&monitor), pools, accelerators, spawn, allowance);
+    for watch in watches {
+        watch.tells(&registry);
+    }
     Ok(Pipeline::new(registry, monitor, admission(&config.limits, memory), preparing, config.timeout))
 }
 

@@ -11,6 +11,7 @@ mod line;
 mod policy;
 mod queue;
 mod refusal;
+mod room;
 mod run;
 mod shapes;
 mod turns;

@@ -12,6 +12,7 @@
 //! batch that is not full waits for company: `policy/hold.rs`.
 
 mod hold;
+mod sweep;
 
 use std::cmp::Ordering;
 
@@ -22,6 +23,7 @@ use super::forecast::Forecast;
 use super::item::{Ask, Item, Limits, Unit};
 use super::line::{Line, Taking};
 use super::refusal::Refusal;
+use super::room::Room;
 use crate::guard::{Adaptive, alpha, may_take};
 use crate::stats::Affine;
 use crate::types::Release;
@@ -70,6 +72,8 @@ pub(super) struct Policy<T> {
     fair: Fair,
     adaptive: Adaptive,
     cost: Affine,
+    /// How large a batch the device has memory for.
+    room: Room,
     forecast: Forecast,
     /// When the last batch ended.
     ended: Option<Instant>,
@@ -94,6 +98,7 @@ impl<T> Policy<T> {
             size: 0,
             fair: Fair::default(),
             cost: Affine::new(),
+            room: Room::default(),
             forecast,
             ended: None,
             holding: false,
@@ -192,32 +197,6 @@ impl<T> Policy<T> {
         Some(item)
     }
 
-    /// Takes out what has expired. Cheap when nothing has.
-    pub(super) fn sweep(&mut self, now: Instant) -> Vec<Item<T>> {
-        if self.deadline_floor.is_none_or(|floor| floor > now) {
-            return Vec::new();
-        }
-        let mut expired = Vec::new();
-        for line in &mut self.lines {
-            line.size = 0;
-            for item in std::mem::take(&mut line.items) {
-                if item.deadline.is_some_and(|deadline| deadline <= now) {
-                    expired.push(item);
-                } else {
-                    line.size += item.size;
-                    line.items.push_back(item);
-                }
-            }
-        }
-        for item in &expired {
-            self.forget(item);
-        }
-        self.drop_empty_lines();
-        let waiting = self.lines.iter().flat_map(|line| &line.items);
-        self.deadline_floor = waiting.filter_map(|item| item.deadline).min();
-        expired
-    }
-
     /// What the free device should do. Call [`Policy::sweep`] first: what has expired must not run.
     pub(super) fn next(&mut self, now: Instant, draining: bool) -> Next<T> {
         let Some(head) = self.head(now) else { return Next::Empty };
@@ -242,6 +221,7 @@ impl<T> Policy<T> {
     /// A batch of this size took so long and ended `now`; the device is free again.
     pub(super) fn learn(&mut self, size: usize, took: Duration, now: Instant) {
         self.failed(now);
+        self.room.succeeded(self.limits.batch_size_max, now);
         self.cost.learn(u32::try_from(size).unwrap_or(u32::MAX), took);
     }
 
@@ -250,6 +230,11 @@ impl<T> Policy<T> {
         self.busy_until = None;
         self.ended = Some(now);
         self.forecast.ended(now);
+    }
+
+    /// The device has too little memory for a batch of this size.
+    pub(super) fn lacks_memory(&mut self, size: usize, now: Instant) {
+        self.room.failed(size, now);
     }
 
     /// Learned cost of a batch; `None` until enough batches ran.
@@ -303,9 +288,14 @@ impl<T> Policy<T> {
         })
     }
 
+    /// Size of the largest batch, as configured or as the device has memory for.
+    pub(super) fn size_max(&self) -> usize {
+        self.room.limit().unwrap_or(usize::MAX).min(self.limits.batch_size_max)
+    }
+
     /// Size of a batch that has all the company that it pays to have.
     pub(super) fn full_size(&self) -> usize {
-        let limit = self.limits.batch_size_max;
+        let limit = self.size_max();
         let (fixed, each) = (self.cost.fixed(), self.cost.per_row());
         if self.limits.unit == Unit::Rows || each.is_zero() || self.predict(limit).is_none() {
             return limit;

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -32,6 +32,8 @@ pub struct Job {
     pub deadline: Option<Instant>,
     /// When the request arrived.
     pub arrived: Instant,
+    /// Must they share no batch? They may make the device fail.
+    pub alone: bool,
 }
 
 /// Outputs for the rows of a job.
@@ -61,12 +63,16 @@ pub struct Queue {
     hasher: RandomState,
     /// Learned cost of a full batch, nanoseconds.
     full_batch: AtomicU64,
+    /// Size of the largest batch that the device has memory for.
+    batch_size_max: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct State {
     policy: Policy<Waiting>,
     draining: bool,
+    /// What all are told while the device is not to be asked.
+    suspended: Option<Error>,
 }
 
 /// What the worker should do next.
@@ -81,9 +87,10 @@ pub(super) enum Step {
 impl Queue {
     /// An empty queue of a server whose calls are counted by `calls`.
     pub fn new(limits: Limits, calls: Arc<Calls>) -> Arc<Self> {
-        let state = Mutex::new(State { policy: Policy::new(limits.clone()), draining: false });
+        let state = Mutex::new(State { policy: Policy::new(limits.clone()), draining: false, suspended: None });
         let (wake, next_id, hasher) = (Notify::new(), AtomicU64::new(1), RandomState::new());
-        Arc::new(Self { state, wake, limits, calls, next_id, hasher, full_batch: AtomicU64::new(0) })
+        let (full_batch, batch_size_max) = (AtomicU64::new(0), AtomicUsize::new(limits.batch_size_max));
+        Arc::new(Self { state, wake, limits, calls, next_id, hasher, full_batch, batch_size_max })
     }
 
     /// Its limits.
@@ -118,6 +125,22 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Answers all that waits, and all that comes until [`Queue::resume`], with an error: the device is not to be asked.
+    pub fn suspend(&self, why: &Error) {
+        let mut state = self.state.lock();
+        state.suspended = Some(why.clone());
+        let waiting = state.policy.clear();
+        drop(state);
+        for item in waiting {
+            let _gone = item.payload.reply.send(Err(why.clone()));
+        }
+    }
+
+    /// Lets rows wait again.
+    pub fn resume(&self) {
+        self.state.lock().suspended = None;
+    }
+
     /// Tells the worker that there is something to do.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -139,13 +162,16 @@ impl Queue {
     /// Errors: queue full, more than the client's share, predicted answer too late, deadline passed, draining. Cost: one
     /// lock.
     pub fn submit(self: &Arc<Self>, job: Job) -> Result<Ticket, Error> {
-        let Job { rows, level, client, deadline, arrived } = job;
-        let group = self.group(&rows);
+        let Job { rows, level, client, deadline, arrived, alone } = job;
+        let group = self.group(&rows, alone);
         let ask = Ask { size: rows.size(), class: self.class(&rows), level, client, deadline };
-        let parts = rows.cut(self.limits.batch_rows_max, self.limits.batch_size_max);
+        let parts = rows.cut(self.limits.batch_rows_max, self.batch_size_max());
         let parts = parts.ok_or_else(|| Error::invalid("inputs differ in their number of rows"))?;
         let mut ticket = Ticket { queue: Arc::clone(self), group, level, parts: SmallVec::new() };
         let mut state = self.state.lock();
+        if let Some(why) = &state.suspended {
+            return Err(why.clone());
+        }
         let (expired, admitted) = self.admit(&mut state, &ask, arrived);
         if admitted.is_ok() {
             for part in parts {
@@ -234,6 +260,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.policy.learn(size, took, now);
         let full_batch = state.policy.predict(state.policy.full_size()).unwrap_or_default();
+        self.batch_size_max.store(state.policy.size_max(), Ordering::Relaxed);
         drop(state);
         self.full_batch.store(nanos(full_batch), Ordering::Relaxed);
     }
@@ -257,6 +284,18 @@ impl Queue {
         self.state.lock().policy.failed(now);
     }
 
+    /// The device has too little memory for a batch of this size: later ones are smaller.
+    pub(super) fn lacks_memory(&self, size: usize, now: Instant) {
+        let mut state = self.state.lock();
+        state.policy.lacks_memory(size, now);
+        self.batch_size_max.store(state.policy.size_max(), Ordering::Relaxed);
+    }
+
+    /// Size of the largest batch, as configured or as the device has memory for.
+    pub fn batch_size_max(&self) -> usize {
+        self.batch_size_max.load(Ordering::Relaxed)
+    }
+
     /// Rows are told apart by their lengths where these differ.
     fn class(&self, rows: &Rows) -> u8 {
         match self.limits.unit {
@@ -266,8 +305,12 @@ impl Queue {
     }
 
     /// Rows share a batch when they have the same inputs, each of the same element type and row shape.
-    fn group(&self, rows: &Rows) -> u64 {
+    /// Those that share no batch have a group of their own.
+    fn group(&self, rows: &Rows, alone: bool) -> u64 {
         let mut hasher = self.hasher.build_hasher();
+        if alone {
+            self.next_id.fetch_add(1, Ordering::Relaxed).hash(&mut hasher);
+        }
         rows.lengths().is_some().hash(&mut hasher);
         for input in rows.inputs() {
             input.dtype().hash(&mut hasher);

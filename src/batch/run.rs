@@ -11,55 +11,179 @@ use super::worker::{Listener, Ran};
 use crate::device::{Device, Fault, Outcome};
 use crate::types::{BatchReport, Error, Reason, Release, Rows, Tensor};
 
-/// Runs a batch; if it fails, its halves, until the guilty items are alone with their errors.
-pub(super) async fn run(
-    queue: &Queue,
-    device: &mut Device,
-    listener: &dyn Listener,
-    batch: Batch<Waiting>,
-    now: Instant,
-) {
-    let mut pending = vec![batch];
-    let mut started = now;
-    while let Some(mut batch) = pending.pop() {
-        drop_expired(&mut batch, started);
-        if batch.items.is_empty() {
-            continue;
+/// What batches run on, and who hears of it.
+pub(super) struct Run<'a> {
+    pub(super) queue: &'a Queue,
+    pub(super) device: &'a mut Device,
+    pub(super) listener: &'a dyn Listener,
+}
+
+/// What came of a batch on the device.
+enum Ended {
+    InTime(Outcome),
+    /// Its requests were told that the device is overdue; what it gave later is of no use.
+    Overdue,
+}
+
+impl Run<'_> {
+    /// Runs a batch. If the model fails on it, its halves are run, until the guilty items are alone with their errors; if the
+    /// device has too little memory, its halves as well; if the device is lost or overdue, all items are told.
+    pub(super) async fn batch(&mut self, batch: Batch<Waiting>, now: Instant) {
+        let mut pending = vec![batch];
+        let mut started = now;
+        while let Some(mut batch) = pending.pop() {
+            drop_expired(&mut batch, started);
+            if batch.items.is_empty() {
+                continue;
+            }
+            let ended = self.attempt(&mut batch).await;
+            let now = Instant::now();
+            let took = now.saturating_duration_since(started);
+            let (rows, size, release) = (batch.rows, batch.size, batch.release);
+            self.listener.ran(Ran { rows, size, padding: self.device.padding(size), release }, now);
+            match ended {
+                Ended::InTime((_, Ok(outputs))) => {
+                    self.queue.learn(size, took, now);
+                    self.listener.computed(size, took);
+                    answer(batch, outputs, started, took);
+                }
+                Ended::InTime((parts, Err(fault))) => self.failed(batch, parts, fault, started, &mut pending).await,
+                Ended::Overdue => self.queue.failed(now),
+            }
+            started = Instant::now();
         }
+    }
+
+    /// Runs the items' rows, answering what expires in the queue meanwhile. If the device takes too long, the items are
+    /// answered without it, and it is stopped where it can be.
+    async fn attempt(&mut self, batch: &mut Batch<Waiting>) -> Ended {
         let parts = batch.items.iter_mut().map(|item| std::mem::take(&mut item.payload.rows)).collect();
-        let (parts, outcome) = execute(queue, device, parts).await;
-        let ended = Instant::now();
-        let took = ended.saturating_duration_since(started);
-        let padding = device.padding(batch.size);
-        let ran = Ran { rows: batch.rows, size: batch.size, padding, release: batch.release };
-        listener.ran(ran, ended);
-        match outcome {
-            Ok(outputs) => {
-                queue.learn(batch.size, took, ended);
-                answer(batch, outputs, started, took);
+        let patience = self.listener.patience(batch.size);
+        let interrupt = patience.and_then(|_| self.device.interrupt());
+        let mut run = pin!(self.device.run(parts));
+        let mut expiring = pin!(self.queue.expire());
+        tokio::select! {
+            biased;
+            outcome = &mut run => return Ended::InTime(outcome),
+            () = &mut expiring => {}
+            () = elapsed(patience) => {}
+        }
+        let waited = patience.unwrap_or_default().as_millis();
+        let error = Error::new(Reason::DeviceOverdue, format!("the device did not answer within {waited} ms"));
+        self.listener.device_failed(&[], &error, Instant::now());
+        fail(std::mem::take(&mut batch.items), &error);
+        if let Some(interrupt) = interrupt {
+            interrupt();
+        }
+        let (parts, _late) = tokio::select! {
+            outcome = &mut run => outcome,
+            () = &mut expiring => run.await,
+        };
+        self.listener.suspect(&parts);
+        Ended::Overdue
+    }
+
+    async fn failed(
+        &mut self,
+        mut batch: Batch<Waiting>,
+        parts: Vec<Rows>,
+        fault: Fault,
+        started: Instant,
+        pending: &mut Vec<Batch<Waiting>>,
+    ) {
+        let now = Instant::now();
+        self.queue.failed(now);
+        if fault.panicked {
+            self.listener.panicked();
+        }
+        match fault.error.reason() {
+            Reason::DeviceLost => {
+                self.listener.device_failed(&parts, &fault.error, now);
+                fail(batch.items, &fault.error);
             }
-            Err(fault) => {
-                queue.failed(ended);
-                if fault.panicked {
-                    listener.panicked();
+            Reason::DeviceMemory => {
+                self.lacks_memory(batch.size, &fault.error, now);
+                give_back(&mut batch, parts);
+                if batch.items.len() > 1 {
+                    halve(batch, Release::Memory, pending);
+                } else {
+                    self.cut(batch, fault, started).await;
                 }
-                for (item, rows) in batch.items.iter_mut().zip(parts) {
-                    item.payload.rows = rows;
-                }
-                blame(batch, &fault, listener, &mut pending);
+            }
+            _ => {
+                give_back(&mut batch, parts);
+                blame(batch, &fault, self.listener, pending);
             }
         }
-        started = ended;
+    }
+
+    fn lacks_memory(&self, size: usize, error: &Error, now: Instant) {
+        self.queue.lacks_memory(size, now);
+        self.listener.device_failed(&[], error, now);
+    }
+
+    /// Runs the one item of a batch in parts that the device has memory for.
+    async fn cut(&mut self, mut batch: Batch<Waiting>, fault: Fault, started: Instant) {
+        let Some(item) = batch.items.first_mut() else { return };
+        let outcome = match halves(std::mem::take(&mut item.payload.rows)) {
+            Some(parts) => self.run_apart(parts).await,
+            None => Err(fault.error),
+        };
+        match outcome {
+            Ok(outputs) => answer(batch, outputs, started, started.elapsed()),
+            Err(error) => fail(batch.items, &error),
+        }
+    }
+
+    /// Runs rows part by part, each halved again where it is too large still, and joins what comes of them.
+    async fn run_apart(&mut self, parts: [Rows; 2]) -> Result<Vec<Tensor>, Error> {
+        let mut pending: Vec<Rows> = parts.into_iter().rev().collect();
+        let mut done: Vec<Vec<Tensor>> = Vec::new();
+        while let Some(rows) = pending.pop() {
+            let size = rows.size();
+            let (mut given, outcome) = self.device.run(vec![rows]).await;
+            match outcome {
+                Ok(outputs) => done.push(outputs),
+                Err(fault) => {
+                    if fault.error.reason() == Reason::DeviceMemory {
+                        self.lacks_memory(size, &fault.error, Instant::now());
+                    }
+                    let smaller = given.pop().filter(|_| fault.error.reason() == Reason::DeviceMemory);
+                    let [first, second] = smaller.and_then(halves).ok_or(fault.error)?;
+                    pending.extend([second, first]);
+                }
+            }
+        }
+        let columns = done.first().map_or(0, Vec::len);
+        let joined = (0..columns).map(|at| Tensor::join(done.iter().filter_map(|outputs| outputs.get(at))));
+        let differ = || Error::new(Reason::Model, "the parts of a batch gave outputs of different shapes");
+        joined.collect::<Option<_>>().ok_or_else(differ)
     }
 }
 
-/// Runs the parts, answering what expires in the queue meanwhile.
-async fn execute(queue: &Queue, device: &mut Device, parts: Vec<Rows>) -> Outcome {
-    let mut run = pin!(device.run(parts));
-    tokio::select! {
-        biased;
-        outcome = &mut run => outcome,
-        () = queue.expire() => run.await,
+async fn elapsed(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Rows in two parts; `None` if they are one row.
+fn halves(rows: Rows) -> Option<[Rows; 2]> {
+    let half = rows.count().div_ceil(2);
+    let parts = rows.cut(half, usize::MAX)?;
+    <[Rows; 2]>::try_from(parts.into_vec()).ok()
+}
+
+fn give_back(batch: &mut Batch<Waiting>, parts: Vec<Rows>) {
+    for (item, rows) in batch.items.iter_mut().zip(parts) {
+        item.payload.rows = rows;
+    }
+}
+
+fn fail(items: Vec<Item<Waiting>>, error: &Error) {
+    for item in items {
+        let _gone = item.payload.reply.send(Err(error.clone()));
     }
 }
 
@@ -82,37 +206,37 @@ fn drop_expired(batch: &mut Batch<Waiting>, now: Instant) {
 }
 
 /// One item alone is guilty; of several, each half is tried by itself.
-fn blame(mut batch: Batch<Waiting>, fault: &Fault, listener: &dyn Listener, pending: &mut Vec<Batch<Waiting>>) {
+fn blame(batch: Batch<Waiting>, fault: &Fault, listener: &dyn Listener, pending: &mut Vec<Batch<Waiting>>) {
     if batch.items.len() > 1 {
         listener.bisected();
-        let items = batch.items.split_off(batch.items.len() / 2);
-        for items in [items, batch.items] {
-            let rows = items.iter().map(|item| item.rows).sum();
-            let size = items.iter().map(|item| item.size).sum();
-            pending.push(Batch { items, rows, size, release: Release::Bisect });
-        }
-        return;
+        halve(batch, Release::Bisect, pending);
+    } else {
+        fail(batch.items, &fault.error);
     }
-    for item in batch.items {
-        let _gone = item.payload.reply.send(Err(fault.error.clone()));
+}
+
+fn halve(mut batch: Batch<Waiting>, release: Release, pending: &mut Vec<Batch<Waiting>>) {
+    let second = batch.items.split_off(batch.items.len() / 2);
+    for items in [second, batch.items] {
+        let rows = items.iter().map(|item| item.rows).sum();
+        let size = items.iter().map(|item| item.size).sum();
+        pending.push(Batch { items, rows, size, release });
     }
 }
 
 /// Gives each item its own rows of the outputs.
 fn answer(batch: Batch<Waiting>, outputs: Vec<Tensor>, started: Instant, compute: Duration) {
-    let (rows, release) = (batch.rows, batch.release);
+    let (rows, size, release) = (batch.rows, batch.size, batch.release);
     let counts: Vec<usize> = batch.items.iter().map(|item| item.rows).collect();
     let Some(mut columns) = split(outputs, &counts) else {
         let error = Error::new(Reason::Model, format!("the model did not give {rows} rows for {rows} rows"));
-        for item in batch.items {
-            let _gone = item.payload.reply.send(Err(error.clone()));
-        }
+        fail(batch.items, &error);
         return;
     };
     for item in batch.items {
         let outputs = columns.iter_mut().filter_map(Iterator::next).collect();
         let queue = started.saturating_duration_since(item.arrived);
-        let report = BatchReport { rows, queue, compute, release };
+        let report = BatchReport { rows, size, queue, compute, release };
         let _gone = item.payload.reply.send(Ok(PartAnswer { outputs, report }));
     }
 }

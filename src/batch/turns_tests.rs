@@ -81,7 +81,7 @@ async fn a_device_is_given_to_one_at_a_time_by_deadline_and_by_weight() {
     let mut tickets = Vec::new();
     for (queue, deadline) in &queues {
         let rows = Rows::uniform(vec![Tensor::from_f32(Shape::new(&[1, 1]), &[0.0]).expect("a tensor")], 1);
-        let job = Job { rows, level: 0, client: 0, deadline: Some(*deadline), arrived: now };
+        let job = Job { rows, level: 0, client: 0, deadline: Some(*deadline), arrived: now, alone: false };
         tickets.push(queue.submit(job).expect("room"));
     }
     let first = seats[0].turn(&queues[0].0).await;

@@ -8,11 +8,11 @@ use tokio::time::{Duration, Instant};
 
 use super::policy::Batch;
 use super::queue::{Job, PartAnswer, Queue, Step, Waiting};
-use super::run::run;
+use super::run::Run;
 use super::shapes::{BatchShape, Shapes};
 use super::turns::{Seat, Turn};
 use crate::device::Device;
-use crate::types::{Error, Release};
+use crate::types::{Error, Release, Rows};
 
 /// A hold shorter than the timer's resolution is waited out by yielding, at most so often.
 const YIELDS_MAX: u32 = 4096;
@@ -28,6 +28,17 @@ pub trait Listener: Send + Sync {
     fn bisected(&self);
     /// The model panicked and its executor was rebuilt.
     fn panicked(&self);
+    /// How long a batch of this size may take before its requests are told that the device is overdue; `None` for as long
+    /// as it takes.
+    fn patience(&self, _size: usize) -> Option<Duration> {
+        None
+    }
+    /// A batch of this size was computed in so long.
+    fn computed(&self, _size: usize, _took: Duration) {}
+    /// The device failed a batch: it was lost with these rows, was overdue, or has too little memory.
+    fn device_failed(&self, _rows: &[Rows], _error: &Error, _now: Instant) {}
+    /// The device hung on these rows.
+    fn suspect(&self, _rows: &[Rows]) {}
 }
 
 /// A batch that ran, whether it failed or not.
@@ -146,7 +157,8 @@ impl Worker {
 
     async fn run(&self, device: &mut Device, batch: Batch<Waiting>, now: Instant) {
         self.shapes.note(&batch);
-        run(&self.queue, device, &*self.listener, batch, now).await;
+        let mut run = Run { queue: &self.queue, device, listener: &*self.listener };
+        run.batch(batch, now).await;
     }
 
     /// Waits for the model's turn, if something waits and the device is shared; answers what expires meanwhile.

@@ -77,7 +77,7 @@ fn queue(queue_rows_max: usize) -> Arc<Queue> {
 fn job(values: &[f32]) -> Job {
     let inputs = vec![Tensor::from_f32(Shape::new(&[values.len(), 1]), values).expect("a tensor")];
     let rows = Rows::uniform(inputs, values.len());
-    Job { rows, level: 0, client: 0, deadline: None, arrived: Instant::now() }
+    Job { rows, level: 0, client: 0, deadline: None, arrived: Instant::now(), alone: false }
 }
 
 async fn ask(worker: &Worker, values: &[f32]) -> Result<Vec<f32>, Error> {

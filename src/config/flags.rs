@@ -9,7 +9,7 @@ use super::reader::{Described, Flags, Reader};
 use super::server::Config;
 
 const FILE: &str = "config";
-const SECTIONS_ON_LONG_HELP: [&str; 4] = ["limits", "monitor", "repository", "runtime"];
+const SECTIONS_ON_LONG_HELP: [&str; 5] = ["limits", "monitor", "repository", "runtime", "worker"];
 
 /// What the flags of `serve` say, unchecked: [`Config::load`] checks them with everything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

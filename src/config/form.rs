@@ -6,7 +6,7 @@ mod special;
 use std::fmt::Write as _;
 
 pub(super) use numbers::{Number, Positive, Size, Time, Whole};
-pub(super) use special::{Address, Folder, Levels};
+pub(super) use special::{Address, FilePath, Folder, Levels};
 
 use super::tree::Value;
 

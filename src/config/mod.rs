@@ -18,11 +18,14 @@ mod units;
 
 pub use document::{Document, Table};
 pub use flags::ServeFlags;
-pub use model::{BatchingConfig, ConfidenceConfig, DeviceConfig, ModelConfig, Placement, VersionPolicy, WarmupConfig};
+pub use model::{
+    BatchingConfig, BreakerConfig, ConfidenceConfig, DeviceConfig, DevicePolicy, FallbackConfig, ModelConfig,
+    NonFinite, Placement, Precision, PredictionConfig, RungConfig, RungUse, VersionChoice, VersionPolicy, WarmupConfig,
+};
 pub use problems::Problems;
 pub use raw::{Environment, Raw};
 pub use reference::reference;
 pub use resolve::reload_log_level;
 pub use score::ScoreKind;
-pub use server::{Config, Limits, Log, LogFormat, Monitor, Repository, Runtime, Shutdown};
+pub use server::{Config, DeviceChoice, Limits, Log, LogFormat, Monitor, Repository, Runtime, Shutdown, Worker};
 pub use units::duration;

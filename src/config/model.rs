@@ -1,5 +1,8 @@
 //! A model's own settings, from the `model.toml` in its folder.
 
+mod breaker;
+mod device;
+mod fallback;
 mod forms;
 
 use std::collections::BTreeSet;
@@ -7,6 +10,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+pub use breaker::BreakerConfig;
+pub use device::{DeviceConfig, DevicePolicy, Placement, Precision};
+pub use fallback::{FallbackConfig, NonFinite, PredictionConfig, RungConfig, RungUse, VersionChoice};
 use forms::{Range, Versions};
 
 use super::document::Document;
@@ -19,7 +25,6 @@ const BATCH_ROWS_MAX: u32 = 1 << 16;
 const BATCH_TOKENS_MAX: u32 = 1 << 22;
 const QUEUE_ROWS_MAX: u32 = 1 << 24;
 const PRIORITY_LEVELS_MAX: u32 = 16;
-const WEIGHT_MAX: u32 = 1000;
 /// Rows that a queue or a request may have by default, in full batches.
 const DEFAULT_BATCHES: usize = 16;
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -42,6 +47,10 @@ pub struct ModelConfig {
     pub device: DeviceConfig,
     /// How it is warmed up.
     pub warmup: WarmupConfig,
+    /// When its device is left alone for a while.
+    pub breaker: BreakerConfig,
+    /// What answers where its devices cannot.
+    pub fallback: FallbackConfig,
 }
 
 /// Which versions of a model are served.
@@ -101,27 +110,6 @@ pub struct ConfidenceConfig {
     pub range: Option<(f64, f64)>,
 }
 
-/// Where a model runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceConfig {
-    /// On which thread.
-    pub placement: Placement,
-    /// Its part of the cores under overload, against other models' weights.
-    pub weight: NonZeroUsize,
-}
-
-/// On which thread a model runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Placement {
-    /// Where its measured cost suits it.
-    #[default]
-    Auto,
-    /// On the thread that serves the network.
-    Inline,
-    /// On a thread of its own.
-    Thread,
-}
-
 /// How a model is warmed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmupConfig {
@@ -169,12 +157,16 @@ impl ModelConfig {
             confidence: ConfidenceConfig::read(settings),
             device: DeviceConfig::read(settings),
             warmup: WarmupConfig::read(settings),
+            breaker: BreakerConfig::read(settings),
+            fallback: FallbackConfig::read(settings),
         }
     }
 
     fn check(&self, settings: &mut Reader<'_>) {
         self.batching.check(self.max_batch_size, settings);
         self.confidence.check(settings);
+        self.breaker.check(settings);
+        self.fallback.check(settings);
     }
 }
 
@@ -298,24 +290,6 @@ impl ConfidenceConfig {
         }
         if labels.is_empty() {
             settings.conflict("confidence.labels", "confidence.labels", "expected at least one label, got []");
-        }
-    }
-}
-
-impl DeviceConfig {
-    fn read(settings: &mut Reader<'_>) -> Self {
-        let places = [("auto", Placement::Auto), ("inline", Placement::Inline), ("thread", Placement::Thread)];
-        Self {
-            placement: settings.what("Whether the model runs on the network's threads or one of its own; `\"auto\"` goes by what its \
-             batches cost when it is warmed up").change("`\"thread\"` where some rows cost far more than those of the warm-up; `\"inline\"` for small models").get("device.placement", &Choice(&places), Placement::Auto),
-            weight: settings
-                .what(
-                    "The model's part of the computing time under overload, against the weights of the other models that run on \
-                     threads of their own. While all can be in time, the request of the earliest deadline goes first, whatever \
-                     its model's weight",
-                )
-                .change("Raise it for a model whose answers count more than the others' when not all can be had")
-                .get("device.weight", &Positive(WEIGHT_MAX), positive(1)),
         }
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Sources<'a> {
     pub(super) variables: Option<&'a BTreeMap<String, String>>,
     /// The file.
     pub(super) file: Option<&'a Document>,
+    /// One table of a list in it, and the list that holds it; then nothing outside that table is read.
+    pub(super) item: Option<(&'static str, Table<'a>)>,
 }
 
 impl<'a> Reader<'a> {
@@ -80,6 +82,21 @@ impl<'a> Reader<'a> {
     /// Begins the declaration of a setting: what it is, in a sentence without its full stop.
     pub(super) fn what<'r>(&'r mut self, what: &'static str) -> Declaration<'r, 'a> {
         Declaration { reader: self, what, change: "" }
+    }
+
+    /// Reads the tables of a list, such as `fallback.rung[]`, each by `read`, in order.
+    ///
+    /// The keys that `read` declares begin with the name of the list, and are told as the file has them:
+    /// `fallback.rung[0].use`.
+    pub(super) fn tables<T>(&mut self, list: &'static str, read: impl Fn(&mut Reader<'a>) -> T) -> Vec<T> {
+        // Declared also where the file has no such table, without looking for one.
+        let mut declared = Reader::default();
+        read(&mut declared);
+        self.described.append(&mut declared.described);
+        let found = self.table(list.trim_end_matches("[]"));
+        let tables = found.map(|(table, name)| table.tables(name)).unwrap_or_default();
+        let item = |table| Reader::new(Sources { item: Some((list, table)), ..Sources::default() });
+        tables.into_iter().map(|table| read(&mut item(table))).collect()
     }
 
     /// Notes at `key` that its value does not go with that of `other`, unless one of the two was itself refused.
@@ -101,7 +118,7 @@ impl<'a> Reader<'a> {
             return;
         }
         match self.table(key) {
-            Some((table, name)) if table.has(name) => table.problem(name, text),
+            Some((table, name)) if table.has(name) || self.sources.item.is_some() => table.problem(name, text),
             _ => self.problems.push(format!("`{key}`: {text}")),
         }
     }
@@ -157,6 +174,9 @@ impl<'a> Reader<'a> {
 
     /// The table of the file that holds a key, and the key's name in it.
     fn table<'k>(&self, key: &'k str) -> Option<(Table<'a>, &'k str)> {
+        if let Some((list, table)) = &self.sources.item {
+            return Some((table.clone(), key.strip_prefix(list)?.strip_prefix('.')?));
+        }
         let file = self.sources.file?;
         let Some((section, name)) = key.split_once('.') else {
             return Some((file.root(), key));
@@ -202,8 +222,9 @@ fn variable(key: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
+/// The path of something is its flag: `--worker FILE`.
 fn flag(key: &str) -> String {
-    key.replace(['.', '_'], "-")
+    key.strip_suffix(".path").unwrap_or(key).replace(['.', '_'], "-")
 }
 
 /// Kubernetes tells every container about a service of the name `sconce` by variables of these forms.

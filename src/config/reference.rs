@@ -50,7 +50,18 @@ max_queue_delay = \"1ms\"
 [confidence]
 labels = [\"malignant\", \"benign\"]
 low = 0.8
+
+[[fallback.rung]]
+use = \"version\"
+
+[[fallback.rung]]
+use = \"prediction\"
+kind = \"prior\"
+prior = [0.37, 0.63]
 ```
+
+A name with `[]`, such as `fallback.rung[].use`, is that of a key in each table of a list: each `[[fallback.rung]]` has its
+own, and the rungs are tried in the order of the file.
 ";
 
 /// The text of `docs/settings.md`.

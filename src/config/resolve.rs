@@ -21,7 +21,8 @@ impl Config {
             Some(Ok(document)) => (Some(document), Problems::new()),
             Some(Err(broken)) => (None, broken),
         };
-        let sources = Sources { flags: Some(&raw.flags), variables: Some(&raw.variables), file: file.as_ref() };
+        let (flags, variables, file_read) = (Some(&raw.flags), Some(&raw.variables), file.as_ref());
+        let sources = Sources { flags, variables, file: file_read, item: None };
         let mut settings = Reader::new(sources);
         let config = Self::read(&mut settings);
         // What a broken file says is not known, so nothing can be said about how it goes together.

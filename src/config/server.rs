@@ -1,9 +1,13 @@
-//! The server's settings, checked: addresses, limits, time-outs, log, shutdown.
+//! The server's settings, checked: addresses, limits, time-outs, log, shutdown, devices.
+
+mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use worker::{DeviceChoice, Worker};
 
 use super::form::{Address, Choice, Folder, Levels, List, Positive, Size, Switch, Time};
 use super::reader::{Reader, positive};
@@ -30,6 +34,10 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Longest time that a request is given, unless its model says otherwise.
     pub timeout: Duration,
+    /// In which process models run.
+    pub device: DeviceChoice,
+    /// The processes beside the server that models run in.
+    pub worker: Worker,
     /// How the folders of models are followed.
     pub repository: Repository,
     /// What clients may use.
@@ -169,6 +177,8 @@ impl Config {
                 )
                 .change("Lower it to the longest wait that is still of use to your callers")
                 .get("timeout", &Time(MILLISECOND..=HOUR), 60 * SECOND),
+            device: DeviceChoice::read(settings),
+            worker: Worker::read(settings),
             repository: Repository::read(settings),
             limits: Limits::read(settings),
             shutdown: Shutdown::read(settings),

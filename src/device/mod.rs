@@ -6,6 +6,7 @@
 
 mod cores;
 mod executor;
+mod lifeline;
 mod local;
 mod remote;
 mod thread;
@@ -13,7 +14,8 @@ pub mod wire;
 
 pub use cores::Cores;
 pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
+pub use lifeline::Lifeline;
 pub use local::{LocalExecutor, start_candle_threads};
-pub use remote::{DeviceInfo, Link, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
+pub use remote::{DeviceInfo, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
 pub use thread::Device;
 pub use wire::FaultInjection;

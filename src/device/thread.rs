@@ -16,9 +16,9 @@ pub enum Device {
     Inline(Box<dyn Executor>),
     /// On its own thread, with the machine's cores behind it.
     Thread(DeviceThread),
-    /// On the calling thread, taking as much virtual time as it is told: for simulations.
+    /// On the calling thread, taking as much virtual time as it is told, or less where it is interrupted: for simulations.
     #[cfg(test)]
-    Simulated(Box<dyn Executor>, Timing),
+    Simulated(Box<dyn Executor>, Timing, std::sync::Arc<tokio::sync::Notify>),
 }
 
 /// How long a batch takes; asked when it begins.
@@ -55,7 +55,10 @@ impl Device {
             Self::Thread(thread) => thread.interrupt.clone(),
             Self::Inline(_) => None,
             #[cfg(test)]
-            Self::Simulated(executor, _) => executor.interrupt(),
+            Self::Simulated(.., interrupted) => {
+                let interrupted = std::sync::Arc::clone(interrupted);
+                Some(std::sync::Arc::new(move || interrupted.notify_waiters()))
+            }
         }
     }
 
@@ -76,8 +79,8 @@ impl Device {
             }
             Self::Thread(thread) => thread.run(parts).await,
             #[cfg(test)]
-            Self::Simulated(executor, timing) => {
-                tokio::time::sleep(timing(&parts)).await;
+            Self::Simulated(executor, timing, interrupted) => {
+                let _either = tokio::time::timeout(timing(&parts), interrupted.notified()).await;
                 let outcome = guarded(&mut **executor, &parts);
                 (parts, outcome)
             }

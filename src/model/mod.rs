@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod json;
 mod pickle;
+mod predict;
 mod prepare;
 mod score;
 mod table;
@@ -14,6 +15,7 @@ mod weights;
 
 pub use error::LoadError;
 pub use files::{Files, Folder};
+pub use predict::Prediction;
 pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
 pub use table::{ARCHITECTURES, Architecture, Marker, Source, load};

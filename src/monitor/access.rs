@@ -104,7 +104,7 @@ mod tests {
         journey.describe("id\n\u{202e}", 4);
         journey.routed(instruments);
         let (queue, compute) = (2 * MILLI, 3 * MILLI);
-        journey.answered(&BatchReport { rows: 4, queue, compute, release: Release::Idle }, now + 6 * MILLI);
+        journey.answered(&BatchReport { rows: 4, size: 4, queue, compute, release: Release::Idle }, now + 6 * MILLI);
         journey.finish(Ok(50), now + 7 * MILLI);
         monitor.journey(now, None).finish(Err(&Error::new(Reason::NotFound, "no model \"x\"")), now);
     }

@@ -23,6 +23,8 @@ pub(super) struct Metric {
 const DEPLOYMENT: &[&str] = &["model", "version"];
 /// Labels of what is told apart by predicted class.
 const CLASS: &[&str] = &["model", "version", "class"];
+/// Labels of what belongs to one rung of a deployment's ladder.
+const RUNG: &[&str] = &["model", "version", "rung"];
 /// Labels of what is told apart by phase of a request.
 const PHASE: &[&str] = &["model", "version", "phase"];
 
@@ -44,10 +46,16 @@ catalogue! {
         "Tokens that were computed only to fill batches up, of models whose rows differ in length.";
     BATCH_ROWS = "sconce_batch_rows" HISTOGRAM "rows" DEPLOYMENT,
         "Rows of the batches that ran.";
+    BATCH_SIZE_LIMIT = "sconce_batch_size_limit" GAUGE "" RUNG,
+        "Size of the largest batch, rows or tokens: as configured, or as the device has shown to have memory for.";
     BATCH_TOKENS = "sconce_batch_tokens_total" COUNTER "tokens" DEPLOYMENT,
         "Tokens of the batches that ran, without padding, of models whose rows differ in length.";
     BATCHES = "sconce_batches_total" COUNTER "batches" &["model", "version", "release"],
         "Batches that ran, by the reason why each was released when it was.";
+    BREAKER_OPENED = "sconce_breaker_opened_total" COUNTER "openings" RUNG,
+        "How often the breaker of a device opened.";
+    BREAKER_STATE = "sconce_breaker_state" GAUGE "" RUNG,
+        "Where the breaker of a device stands: 0 closed, 1 probing, 2 open; while it is open, requests take the next rung.";
     BUILD_INFO = "sconce_build_info" GAUGE "" &["version", "target"],
         "Always 1; version and target of the running server.";
     CONCURRENCY_LIMIT = "sconce_concurrency_limit" GAUGE "rows or tokens" DEPLOYMENT,
@@ -57,12 +65,16 @@ catalogue! {
     CONNECTIONS_TOTAL = "sconce_connections_total" COUNTER "connections" &["result"],
         "Client connections by result: accepted; refused, beyond the limit; no_preface, accepted but closed because they \
          did not begin to speak HTTP/2 in time.";
+    DEVICE_MEMORY = "sconce_device_memory_bytes" GAUGE "bytes" &["device"],
+        "Memory of the device that a worker's process computes on; 0 while the process is not there.";
     EMBEDDING_NORM = "sconce_embedding_norm" HISTOGRAM "" DEPLOYMENT,
         "Euclidean norm of embeddings.";
     EMBEDDING_SIMILARITY = "sconce_embedding_similarity_ratio" HISTOGRAM "ratio" DEPLOYMENT,
         "Cosine between each embedding and the mean direction of some thousand before it; it falls when inputs drift.";
     EXECUTOR_REBUILDS = "sconce_executor_rebuilds_total" COUNTER "rebuilds" DEPLOYMENT,
         "Executors that were built anew after a failure or a panic.";
+    GPU_MISSING = "sconce_gpu_missing" GAUGE "" &["reason"],
+        "1 where the server looked for a GPU and uses none, with what is missing.";
     IN_FLIGHT_BYTES = "sconce_in_flight_request_bytes" GAUGE "bytes" &[],
         "Bytes of the requests that are being served, and of answers that their clients have not read yet.";
     LABEL_PROBABILITY = "sconce_label_probability_ratio" HISTOGRAM "ratio" CLASS,
@@ -126,10 +138,24 @@ catalogue! {
         "Resident memory of the server's process; 0 where the system does not tell.";
     RESPONSE_BYTES = "sconce_response_bytes_total" COUNTER "bytes" DEPLOYMENT,
         "Bytes of answers, without errors.";
+    RETRIES_DENIED = "sconce_retries_denied_total" COUNTER "requests" DEPLOYMENT,
+        "Requests that failed on a rung and were not asked again of the next, because too many were.";
+    RUNG_ANSWERS = "sconce_rung_answers_total" COUNTER "requests" RUNG,
+        "Requests by the rung that answered them: a device (gpu, worker, cpu), another version or model, or a declared \
+         prediction. All that is not the first rung is a fallback.";
+    RUNG_FAILURES = "sconce_rung_failures_total" COUNTER "failures" &["model", "version", "rung", "reason"],
+        "What failed on a rung: batches (device_lost, device_overdue, device_memory), answers (non_finite), and requests \
+         that it could not take (other).";
+    RUNG_TRIALS = "sconce_rung_trials_total" COUNTER "trials" &["model", "version", "rung", "result"],
+        "Trials of the rungs that seldom serve, by result: agreed with the first rung, differed from it, or failed.";
     STALLED_ANSWERS = "sconce_stalled_answers_total" COUNTER "answers" &[],
         "Answers, or connections with all of theirs, that were reset because their client did not read them.";
     START_TIME = "sconce_start_time_seconds" GAUGE "seconds" &[],
         "When the server started, in seconds since 1970.";
+    WORKER_RESTARTS = "sconce_worker_restarts_total" COUNTER "restarts" &["device"],
+        "How often a worker's process was started again.";
+    WORKER_UP = "sconce_worker_up" GAUGE "" &["device"],
+        "1 while a worker's process is there, else 0.";
 }
 
 /// The catalogue for people: name, labels, type and unit of each metric on a line, and below it what it means.

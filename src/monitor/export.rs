@@ -11,6 +11,7 @@ use super::catalogue::{self as named, Metric};
 use super::hub::{Monitor, Reading, UNKNOWN};
 use super::latency::Phase;
 use super::page::{Page, float};
+use super::rungs::RungSnapshot;
 use super::snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot};
 use super::{bounds, process};
 use crate::types::Reason;
@@ -70,6 +71,7 @@ fn server(page: &mut Page, monitor: &Monitor) {
     for reading in Reading::ALL {
         self::reading(page, reading, monitor.read(reading));
     }
+    monitor.workers().show(page);
     let unknown = monitor.unknown();
     requests(page, [UNKNOWN, UNKNOWN], unknown.answered(), &unknown.failed());
     page.counter(named::REQUEST_BYTES, &[UNKNOWN, UNKNOWN], unknown.request_bytes());
@@ -122,7 +124,27 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
     page.gauge(named::MODEL_BYTES, &labels, float(seen.model_bytes));
     page.gauge(named::QUEUE_ROWS, &labels, float(seen.queue_rows as u64));
     page.gauge(named::QUEUE_AGE, &labels, seen.queue_age.as_secs_f64());
+    page.counter(named::RETRIES_DENIED, &labels, seen.retries_denied);
+    for seen in &seen.rungs {
+        rung(page, labels, seen);
+    }
     scores(page, labels, &seen.scores);
+}
+
+fn rung(page: &mut Page, [model, version]: [&str; 2], seen: &RungSnapshot) {
+    let labels = [model, version, seen.name];
+    page.counter(named::RUNG_ANSWERS, &labels, seen.answers);
+    for (reason, count) in &seen.failures {
+        page.counter(named::RUNG_FAILURES, &[model, version, seen.name, reason], *count);
+    }
+    for (result, count) in &seen.trials {
+        page.counter(named::RUNG_TRIALS, &[model, version, seen.name, result], *count);
+    }
+    if seen.is_device {
+        page.gauge(named::BREAKER_STATE, &labels, f64::from(seen.breaker));
+        page.counter(named::BREAKER_OPENED, &labels, seen.opened);
+        page.gauge(named::BATCH_SIZE_LIMIT, &labels, float(seen.batch_size_max as u64));
+    }
 }
 
 fn phase(page: &mut Page, [model, version]: [&str; 2], times: &PhaseSnapshot) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::export;
@@ -16,6 +16,7 @@ use super::process::unix_seconds;
 use super::scores::ScorePlan;
 use super::snapshot::Snapshot;
 use super::traffic::Traffic;
+use super::workers::{WorkerView, Workers};
 use crate::types::{ModelName, Version};
 
 /// Model and version of requests that reach no model, and version of a model that has none yet.
@@ -102,6 +103,7 @@ pub struct Monitor {
     panics: AtomicU64,
     readings: Mutex<[Option<Read>; Reading::ALL.len()]>,
     table: Mutex<Table>,
+    workers: Mutex<Workers>,
     page: Mutex<Option<(Instant, String)>>,
 }
 
@@ -129,6 +131,7 @@ impl Monitor {
             panics: AtomicU64::new(0),
             readings: Mutex::default(),
             table: Mutex::default(),
+            workers: Mutex::default(),
             page: Mutex::default(),
         })
     }
@@ -195,6 +198,16 @@ impl Monitor {
         self.readings.lock()[which as usize] = Some(Box::new(read));
     }
 
+    /// Shows a worker's process from now on.
+    pub fn watch_worker(&self, view: Arc<dyn WorkerView>) {
+        self.workers.lock().views.push(view);
+    }
+
+    /// Shows that the server uses no GPU, though it looked for one, and what is missing.
+    pub fn no_gpu(&self, missing: &'static str) {
+        self.workers.lock().no_gpu = Some(missing);
+    }
+
     /// Begins to observe a request.
     pub fn journey(self: &Arc<Self>, arrived: Instant, deadline: Option<Instant>) -> Journey {
         let observed = self.recording() || self.access_log();
@@ -250,6 +263,10 @@ impl Monitor {
 
     pub(super) fn read(&self, which: Reading) -> u64 {
         self.readings.lock()[which as usize].as_ref().map_or(0, |read| read())
+    }
+
+    pub(super) fn workers(&self) -> MutexGuard<'_, Workers> {
+        self.workers.lock()
     }
 
     pub(super) fn snapshots(&self, now: Instant) -> Vec<Snapshot> {

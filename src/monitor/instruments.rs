@@ -1,5 +1,6 @@
 //! The instruments of one deployment: resolved once, recorded to without a look-up, a lock or an allocation.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use tokio::time::Instant;
 
 use super::bounds;
 use super::latency::Latency;
+use super::rungs::RungCounts;
 use super::scores::{ScoreBook, ScorePlan};
 use super::snapshot::{Snapshot, TokenCounts};
 use super::traffic::Traffic;
 use crate::stats::Bounded;
-use crate::types::{Release, Scores};
+use crate::types::{Release, RungKind, Scores};
 
 /// What can be seen of a deployment's queue.
 pub trait QueueView: Send + Sync {
@@ -61,6 +63,9 @@ struct Core {
     rebuilds: AtomicU64,
     /// Of all deployments that share the series.
     model_bytes: AtomicU64,
+    /// Requests that failed because too many were asked again already.
+    retries_denied: AtomicU64,
+    rungs: Mutex<BTreeMap<RungKind, Arc<RungCounts>>>,
 }
 
 impl Core {
@@ -75,6 +80,8 @@ impl Core {
             bisections: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             model_bytes: AtomicU64::new(0),
+            retries_denied: AtomicU64::new(0),
+            rungs: Mutex::default(),
         }
     }
 }
@@ -100,6 +107,11 @@ impl Instruments {
             ready: AtomicBool::new(false),
             queue: Mutex::new(None),
         }
+    }
+
+    /// Model and version.
+    pub fn labels(&self) -> (&str, &str) {
+        (&self.model, &self.version)
     }
 
     /// Counts a batch that ran, before its requests are answered.
@@ -141,6 +153,16 @@ impl Instruments {
         self.core.model_bytes.fetch_sub(bytes, Relaxed);
     }
 
+    /// Counters of one rung, shown from now on.
+    pub fn rung(&self, name: RungKind) -> Arc<RungCounts> {
+        Arc::clone(self.core.rungs.lock().entry(name).or_default())
+    }
+
+    /// Counts a request that was not asked again of the next rung, because too many were.
+    pub fn retry_denied(&self) {
+        self.core.retries_denied.fetch_add(1, Relaxed);
+    }
+
     /// Says whether the deployment answers requests.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
@@ -175,6 +197,8 @@ impl Instruments {
             rebuilds: core.rebuilds.load(Relaxed),
             queue_size_limit: queue.as_ref().map_or(0, |queue| queue.size_limit()),
             model_bytes: core.model_bytes.load(Relaxed),
+            retries_denied: core.retries_denied.load(Relaxed),
+            rungs: core.rungs.lock().iter().map(|(name, counts)| counts.snapshot(*name)).collect(),
             queue_rows: queue.map_or(0, |queue| queue.rows()),
             queue_age: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
             ready: self.ready.load(Relaxed),

@@ -16,9 +16,11 @@ mod latency;
 mod loads;
 mod page;
 mod process;
+mod rungs;
 mod scores;
 mod snapshot;
 mod traffic;
+mod workers;
 
 pub use catalogue::reference;
 pub use export::CONTENT_TYPE;
@@ -28,8 +30,10 @@ pub use journey::Journey;
 pub use latency::{PHASES, Phase};
 pub use loads::LoadResult;
 pub use process::resident_bytes;
+pub use rungs::{RungCounts, RungFailure, RungSnapshot, Trial};
 pub use scores::ScorePlan;
 pub use snapshot::{ClassSnapshot, PhaseSnapshot, ScoreSnapshot, Snapshot, TokenCounts};
+pub use workers::WorkerView;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::latency::Phase;
+use super::rungs::RungSnapshot;
 use crate::stats::{BoundedCounts, Distribution};
 use crate::types::{Reason, Release};
 
@@ -36,6 +37,10 @@ pub struct Snapshot {
     pub rebuilds: u64,
     /// Bytes of the model's weights.
     pub model_bytes: u64,
+    /// Requests that were not asked again of the next rung, because too many were.
+    pub retries_denied: u64,
+    /// The rungs of its ladder.
+    pub rungs: Vec<RungSnapshot>,
     /// Size of what may wait: rows, or tokens.
     pub queue_size_limit: usize,
     /// Rows that wait.

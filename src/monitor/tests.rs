@@ -36,7 +36,7 @@ fn deploy(monitor: &Arc<Monitor>, plan: &ScorePlan) -> Arc<Instruments> {
 }
 
 fn report() -> BatchReport {
-    BatchReport { rows: 4, queue: 2 * MILLI, compute: 3 * MILLI, release: Release::Idle }
+    BatchReport { rows: 4, size: 4, queue: 2 * MILLI, compute: 3 * MILLI, release: Release::Idle }
 }
 
 /// Value of every series of a page.

@@ -64,7 +64,7 @@ mod tests {
             (0..=position).for_each(|_| traffic.book(Some(reason), 0, 0));
         }
         let counts: Vec<u64> = traffic.failed().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=18).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=Reason::ALL.len() as u64).collect::<Vec<u64>>());
         assert_eq!((traffic.answered(), traffic.request_bytes(), traffic.response_bytes()), (1, 3, 4));
     }
 }

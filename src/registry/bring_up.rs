@@ -9,24 +9,23 @@ use tokio::time::Instant;
 use tracing::{error, error_span, info};
 
 use super::budget::Held;
+use super::declared::Declared;
 use super::deployment::{Deployment, Weight, limits, score_plan};
+use super::devices::{Loaded, OnDevice};
 use super::fingerprint::{Fingerprint, Origin};
-use super::golden;
+use super::health::{Health, Identity};
 use super::lifecycle::Event;
 use super::manager::{Place, Registry, close};
-use super::pinned::Pinned;
 use super::plan::Key;
-use super::warm_up::{Plan, WarmUp, warm_up};
-use crate::batch::{BatchShape, Queue, Worker};
-use crate::config::{ModelConfig, Placement};
-use crate::device::{Device, LocalExecutor};
+use super::rung::Rung;
+use super::rungs::Rungs;
+use crate::batch::{Listener, Queue, Turns, Worker};
+use crate::config::ModelConfig;
+use crate::device::Device;
 use crate::guard::Tenant;
 use crate::model::{About, Files, Needs};
-use crate::monitor::{LoadResult, QueueView};
+use crate::monitor::{Instruments, LoadResult, QueueView};
 use crate::types::{Error, Reason};
-
-/// A batch that takes longer than this must not run on the network's threads.
-const INLINE_MAX: Duration = Duration::from_micros(500);
 
 /// A version that is to be brought up.
 pub(super) struct Order {
@@ -40,11 +39,22 @@ pub(super) struct Order {
 
 /// A version that has been read, verified and warmed up, and runs nowhere yet.
 struct Made {
-    executor: LocalExecutor,
-    warmed: WarmUp,
+    loaded: Loaded,
     held: Held,
-    load_took: Duration,
     warm_up_took: Duration,
+}
+
+/// A device of a test, and whether its process is up, if it is one.
+#[cfg(test)]
+pub(crate) type Fake = (crate::types::RungKind, Device, Option<Arc<dyn crate::device::Lifeline>>);
+
+/// A device that can be given batches, and what it is known by.
+struct Ready {
+    device: Device,
+    identity: Identity,
+    turns: Option<Arc<Turns>>,
+    /// Sizes and durations of batches that it ran.
+    costs: Vec<(usize, Duration)>,
 }
 
 impl Registry {
@@ -74,43 +84,10 @@ impl Registry {
         let load = || span.in_scope(|| self.load_and_warm_up(order, before, begun));
         let make = || self.pools.loading.install(load);
         let panicked = |_| Err(Error::new(Reason::Panic, "the model's code panicked while it was loaded"));
-        let (executor, warmed, load_took) = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(panicked)?;
+        let loaded = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(panicked)?;
         held.shrink(needs.weights);
-        let warm_up_took = begun.elapsed().saturating_sub(load_took);
-        Ok(Made { executor, warmed, held, load_took, warm_up_took })
-    }
-
-    fn load_and_warm_up(
-        &self,
-        order: &Order,
-        before: Option<&Deployment>,
-        begun: Instant,
-    ) -> Result<(LocalExecutor, WarmUp, Duration), Error> {
-        let mut executor = LocalExecutor::load(&order.files, &order.config)?;
-        let about = executor.loaded().about.clone();
-        golden::verify(&mut executor, &about, &order.files)?;
-        if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
-            let detail = "version: its files changed while they were loaded; it is loaded again when they have settled";
-            return Err(Error::new(Reason::Model, detail));
-        }
-        let load_took = begun.elapsed();
-        if before.is_none() {
-            self.table.advance(&order.key, Event::Loaded, None);
-            self.tell_change();
-        }
-        let what = if before.is_some() { "loaded again, warming up" } else { "warming up" };
-        let progress = |done, of| self.table.note(&order.key, format!("{what}: {done} of {of} batches"));
-        let used = before.map_or_else(|| self.shapes_of_another(order), |before| before.worker.shapes());
-        let (rows_max, time_max) = (order.config.max_batch_size.get(), order.config.warmup.time_max);
-        let tokens_max = order.config.batching.max_batch_tokens.get();
-        let plan = Plan { used: &used, rows_max, tokens_max, time_max };
-        let warmed = warm_up(&mut executor, &about, &plan, progress)?;
-        Ok((executor, warmed, load_took))
-    }
-
-    /// Shapes that the model's version is used with which serves by default.
-    fn shapes_of_another(&self, order: &Order) -> Vec<BatchShape> {
-        self.table.route(order.key.0.as_str(), "").map(|serves| serves.worker.shapes()).unwrap_or_default()
+        let warm_up_took = begun.elapsed().saturating_sub(loaded.load_took);
+        Ok(Made { loaded, held, warm_up_took })
     }
 
     /// Starts what was made and puts it in the table, in one store.
@@ -121,15 +98,11 @@ impl Registry {
         before: Option<&Arc<Deployment>>,
     ) -> Result<(), Error> {
         let (name, version) = &order.key;
-        let Made { executor, warmed, held, load_took, warm_up_took } = made;
-        let about = executor.loaded().about.clone();
-        let device = self.device(order, executor, is_inline(&order.config, &warmed))?;
+        let Made { loaded: Loaded { about, devices, load_took }, held, warm_up_took } = made;
         // Requests of both hold one share of the server's limits.
         let tenant = before.map(|before| Arc::clone(&before.tenant)).unwrap_or_default();
-        let deployment = self.deployment(order, about, device, tenant, held);
-        for (size, took) in warmed.best() {
-            deployment.worker.queue().learn(size, took, Instant::now());
-        }
+        let devices: Result<Vec<_>, Error> = devices.into_iter().map(|device| self.device(order, device)).collect();
+        let deployment = self.deployment(order, about, devices?, tenant, held)?;
         self.start(&deployment);
         deployment.instruments.set_ready(true);
         self.monitor.model_loaded(name.as_str(), Some(*version), LoadResult::Success, load_took, warm_up_took);
@@ -162,47 +135,99 @@ impl Registry {
         }
     }
 
-    /// A deployment on `device`, not yet in the table, with its series registered.
+    /// A deployment on these devices, not yet in the table, with its series registered.
     fn deployment(
         &self,
         order: &Order,
         about: About,
-        device: Device,
+        devices: Vec<Ready>,
         tenant: Arc<Tenant>,
         held: Held,
-    ) -> Arc<Deployment> {
+    ) -> Result<Arc<Deployment>, Error> {
         let ((name, version), config) = (order.key.clone(), ModelConfig::clone(&order.config));
-        let queue = Queue::new(limits(&config, &about), Arc::clone(&self.calls));
         let instruments = self.monitor.deployment(&name, version, &score_plan(about.scoring.as_ref()));
-        let view: Arc<dyn QueueView> = Arc::clone(&queue) as _;
+        let declared = Declared::all(&config, &about, &instruments)?;
+        let others = devices.len().saturating_sub(1) + declared.len();
+        let rung = |(at, ready)| self.rung(ready, &about, &config, &instruments, at < others);
+        let mut rungs = devices.into_iter().enumerate().map(rung);
+        let first = rungs.next().ok_or_else(|| Error::new(Reason::NotReady, "no device runs the model"))?;
+        let rungs = Rungs::new(first, rungs.collect());
+        let view: Arc<dyn QueueView> = Arc::clone(rungs.queues()) as _;
         instruments.watch_queue(Arc::downgrade(&view));
-        let seat = device.shares_cores().then(|| self.turns.seat(config.device.weight));
-        let worker = Worker::new(queue, device, seat, Arc::clone(&instruments) as _);
         let weight = Weight::new(held, Arc::clone(&instruments));
-        Arc::new(Deployment { name, version, about, config, worker, tenant, instruments, _weight: weight })
+        let retries = Arc::default();
+        Ok(Arc::new(Deployment {
+            name,
+            version,
+            about,
+            config,
+            rungs,
+            declared,
+            retries,
+            tenant,
+            instruments,
+            _weight: weight,
+        }))
     }
 
-    /// Starts the task that runs the deployment's batches. A device of its own is kept busy from apart: where requests
+    fn rung(
+        &self,
+        ready: Ready,
+        about: &About,
+        config: &ModelConfig,
+        instruments: &Arc<Instruments>,
+        has_next: bool,
+    ) -> Rung {
+        let Ready { device, identity, turns, costs } = ready;
+        let queue = Queue::new(limits(config, about), Arc::clone(&self.calls));
+        for (size, took) in costs {
+            queue.learn(size, took, Instant::now());
+        }
+        let turns = turns.or_else(|| device.shares_cores().then(|| Arc::clone(&self.turns)));
+        let seat = turns.map(|turns| turns.seat(config.device.weight));
+        let (name, identity) = (identity.name, Identity { has_next, ..identity });
+        let health = Arc::new(Health::new(identity, instruments, &config.breaker));
+        Rung::new(name, Worker::new(queue, device, seat, Arc::clone(&health) as Arc<dyn Listener>), health)
+    }
+
+    /// Starts the tasks that run the deployment's batches. A device of its own is kept busy from apart: where requests
     /// come faster than they can be refused, the network's threads have other things to do.
     fn start(&self, deployment: &Deployment) {
-        let Deployment { name, version, worker, .. } = deployment;
-        let place = if worker.is_inline() { Place::Network } else { Place::Apart };
-        (self.spawn)(place, format!("batch-{name}-{version}"), Box::pin(Arc::clone(worker).work()));
+        let Deployment { name, version, rungs, .. } = deployment;
+        for rung in rungs.iter() {
+            let place = if rung.worker().is_inline() { Place::Network } else { Place::Apart };
+            let task = format!("batch-{name}-{version}-{}", rung.name().label());
+            (self.spawn)(place, task, Box::pin(Arc::clone(rung.worker()).work()));
+        }
     }
 
     /// Started from here and not from the pool that loads: a thread is of the scheduling class of the one that starts it.
-    fn device(&self, order: &Order, executor: LocalExecutor, inline: bool) -> Result<Device, Error> {
-        let executor = Box::new(Pinned::new(executor, order.origin.clone(), order.identity));
-        if inline {
-            return Ok(Device::Inline(executor));
-        }
-        let started = Device::on_thread(order.key.0.as_str(), executor, self.pools.computing.clone());
-        started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))
+    fn device(&self, order: &Order, loaded: OnDevice) -> Result<Ready, Error> {
+        let OnDevice { name, executor, link, turns, inline, costs } = loaded;
+        let device = if inline {
+            Device::Inline(executor)
+        } else {
+            let started = Device::on_thread(order.key.0.as_str(), executor, self.pools.computing.clone());
+            started.map_err(|error| Error::new(Reason::Model, format!("start a device thread: {error}")))?
+        };
+        Ok(Ready { device, identity: Identity { name, link, has_next: false }, turns, costs })
     }
 
     /// Serves what `device` computes, without files or warm-up.
     #[cfg(test)]
     pub(crate) fn deploy(&self, name: &crate::types::ModelName, about: About, config: &ModelConfig, device: Device) {
+        self.deploy_on(name, about, config, vec![(crate::types::RungKind::Cpu, device, None)]);
+    }
+
+    /// The same on several devices, the preferred one first.
+    #[cfg(test)]
+    pub(crate) fn deploy_on(
+        &self,
+        name: &crate::types::ModelName,
+        about: About,
+        config: &ModelConfig,
+        devices: Vec<Fake>,
+    ) {
         let order = Order {
             key: (name.clone(), "1".parse().expect("a version")),
             files: Files::Memory([].into()),
@@ -213,18 +238,15 @@ impl Registry {
         self.table.enter(&order.key, order.identity);
         self.table.advance(&order.key, Event::Loaded, None);
         let held = self.budget.take(&Needs::default()).expect("room for nothing");
-        let deployment = self.deployment(&order, about, device, Arc::default(), held);
+        let ready = devices.into_iter().map(|(name, device, link)| Ready {
+            device,
+            identity: Identity { name, link, has_next: false },
+            turns: None,
+            costs: Vec::new(),
+        });
+        let deployment = self.deployment(&order, about, ready.collect(), Arc::default(), held).expect("a device");
         self.start(&deployment);
         self.table.advance(&order.key, Event::Warmed, Some(deployment));
         self.settle();
-    }
-}
-
-/// May batches run on the network's threads? By configuration, or by what the largest batch cost.
-fn is_inline(config: &ModelConfig, warmed: &WarmUp) -> bool {
-    match config.device.placement {
-        Placement::Inline => true,
-        Placement::Thread => false,
-        Placement::Auto => warmed.largest().is_some_and(|took| took <= INLINE_MAX),
     }
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::budget::Held;
-use crate::batch::{Limits, Listener, Queue, Ran, Unit, Worker};
+use super::declared::{Declared, StandIn};
+use super::rungs::Rungs;
+use crate::batch::{BatchShape, Limits, Unit};
 use crate::config::{ModelConfig, ScoreKind};
-use crate::guard::Tenant;
+use crate::guard::{RetryBudget, Tenant};
 use crate::model::{About, Scoring};
-use crate::monitor::{BatchCounts, Instruments, QueueView, ScorePlan};
-use crate::types::{ModelName, Version};
+use crate::monitor::{Instruments, ScorePlan};
+use crate::types::{ModelName, Rows, Tensor, Version};
 
 /// A version of a model that takes requests.
 pub struct Deployment {
@@ -22,14 +22,45 @@ pub struct Deployment {
     pub about: About,
     /// The model's own settings.
     pub config: ModelConfig,
-    /// What runs its rows.
-    pub worker: Arc<Worker>,
+    /// The devices that run its rows.
+    pub rungs: Rungs,
+    /// What answers where they cannot.
+    pub declared: Vec<Declared>,
+    /// Requests that may be asked of the next rung.
+    pub retries: Arc<RetryBudget>,
     /// What its requests hold of the server's limits.
     pub tenant: Arc<Tenant>,
     /// What is counted of it.
     pub instruments: Arc<Instruments>,
     /// What it takes of the memory for models.
     pub(super) _weight: Weight,
+}
+
+impl Deployment {
+    /// Is there one device and nobody else to answer?
+    pub fn is_plain(&self) -> bool {
+        self.rungs.is_single() && self.declared.is_empty() && !self.rungs.first().is_process()
+    }
+
+    /// Limits of its queues.
+    pub fn limits(&self) -> &Limits {
+        self.rungs.first().worker().queue().limits()
+    }
+
+    /// Keeps a good answer, for rungs that give the last one.
+    pub fn remember(&self, rows: &Rows, outputs: &[Tensor]) {
+        for declared in &self.declared {
+            if let StandIn::Prediction(prediction) = &declared.stand_in {
+                prediction.remember(rows, outputs);
+            }
+        }
+    }
+
+    /// The shapes of the last batches that differed, on the preferred device first.
+    pub(super) fn shapes(&self) -> Vec<BatchShape> {
+        let shapes = self.rungs.iter().map(|rung| rung.worker().shapes());
+        shapes.into_iter().find(|shapes| !shapes.is_empty()).unwrap_or_default()
+    }
 }
 
 /// The memory that a deployment's weights take, shown for as long as it lives.
@@ -83,38 +114,5 @@ pub(super) fn score_plan(scoring: Option<&Scoring>) -> ScorePlan {
         ScoreKind::Regression => ScorePlan::Values { range: scoring.range },
         ScoreKind::Embedding => ScorePlan::Embeddings,
         _ => ScorePlan::Classes { labels: scoring.labels.clone(), classes, low, exclusive },
-    }
-}
-
-impl QueueView for Queue {
-    fn rows(&self) -> usize {
-        Self::rows(self)
-    }
-
-    fn oldest(&self) -> Option<Instant> {
-        Self::oldest(self)
-    }
-
-    fn size_limit(&self) -> usize {
-        Self::size_limit(self)
-    }
-
-    fn counts_tokens(&self) -> bool {
-        self.limits().unit == Unit::Tokens
-    }
-}
-
-impl Listener for Instruments {
-    fn ran(&self, batch: Ran, now: Instant) {
-        let Ran { rows, size, padding, release } = batch;
-        self.batch_ran(BatchCounts { rows, size, padding }, release, now);
-    }
-
-    fn bisected(&self) {
-        Self::bisected(self);
-    }
-
-    fn panicked(&self) {
-        self.rebuilt();
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::accelerators::Accelerators;
 use super::budget::Budget;
 use super::deployment::Deployment;
 use super::lifecycle::{Event, State};
@@ -66,6 +67,7 @@ pub struct Registry {
     pub(super) table: Table,
     pub(super) monitor: Arc<Monitor>,
     pub(super) pools: Pools,
+    pub(super) accelerators: Accelerators,
     pub(super) spawn: Spawn,
     pub(super) calls: Arc<Calls>,
     /// At the cores, for models that compute on them in turn.
@@ -82,12 +84,24 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry without models.
+    /// A registry without models, whose models run in this process.
     pub fn new(monitor: Arc<Monitor>, pools: Pools, spawn: Spawn, allowance: Allowance) -> Arc<Self> {
+        Self::with_accelerators(monitor, pools, Accelerators::default(), spawn, allowance)
+    }
+
+    /// A registry without models, whose models may run in these processes as well.
+    pub fn with_accelerators(
+        monitor: Arc<Monitor>,
+        pools: Pools,
+        accelerators: Accelerators,
+        spawn: Spawn,
+        allowance: Allowance,
+    ) -> Arc<Self> {
         Arc::new(Self {
             table: Table::default(),
             monitor,
             pools,
+            accelerators,
             spawn,
             calls: Arc::default(),
             turns: Arc::default(),
@@ -132,6 +146,11 @@ impl Registry {
         self.settled.load(Ordering::Relaxed) && !self.closing.is_cancelled()
     }
 
+    /// The processes that its models run in.
+    pub fn accelerators(&self) -> &Accelerators {
+        &self.accelerators
+    }
+
     /// Takes every model out of service. What their queues have accepted is still answered.
     pub fn drain(&self) {
         // Before the table is read: what comes into it later is closed by whoever brings it.
@@ -153,5 +172,5 @@ impl Registry {
 /// Ends a deployment: its queue takes nothing more, and its worker ends when all that waits is answered.
 pub(super) fn close(deployment: &Deployment) {
     deployment.instruments.set_ready(false);
-    deployment.worker.queue().close();
+    deployment.rungs.close();
 }

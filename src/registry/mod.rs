@@ -2,18 +2,24 @@
 //!
 //! Deliberately absent: protocols.
 
+mod accelerators;
 mod bring_up;
 mod budget;
+mod declared;
 mod deployment;
+mod devices;
 mod directory;
 mod fingerprint;
 pub mod golden;
+mod health;
 mod lifecycle;
 mod manager;
 mod pinned;
 mod plan;
 mod reconcile;
 mod retire;
+mod rung;
+mod rungs;
 mod settle;
 mod shipped;
 mod single;
@@ -23,11 +29,15 @@ mod told;
 mod warm_up;
 mod watch;
 
+pub use accelerators::Accelerators;
+pub use declared::{Declared, StandIn};
 pub use deployment::Deployment;
 pub use directory::Directory;
 pub use lifecycle::State;
 pub use manager::{Allowance, Place, Pools, Registry, Spawn};
 pub use reconcile::Reconciler;
+pub use rung::{Admitted, Rung};
+pub use rungs::Rungs;
 pub use shipped::{Shipped, shipped_file};
 pub use single::Single;
 pub use source::{Candidate, Found, Listing, RegistrySource};

@@ -66,7 +66,7 @@ impl Registry {
             let (model, version) = (&deployment.name, deployment.version);
             warn!(%model, %version, "requests still hold a model that is going");
         }
-        deployment.worker.queue().close();
+        deployment.rungs.close();
         self.monitor.retire(&deployment.instruments);
     }
 }

@@ -7,13 +7,13 @@ use crate::monitor::Journey;
 use crate::registry::Deployment;
 use crate::types::{Error, InferAnswer, NamedTensor, Reason, Rows, Scores, Tensor};
 
-/// Scores the outputs, books the scores, and keeps the wanted outputs.
+/// Scores the outputs, books the scores if there is a `journey` for them, and keeps the wanted outputs.
 pub(super) fn compose(
     deployment: &Deployment,
     answered: PartAnswer,
     checked: &Checked,
     shown: Option<&Rows>,
-    journey: &mut Journey,
+    journey: Option<&mut Journey>,
 ) -> Result<InferAnswer, Error> {
     let mut answer = InferAnswer {
         version: deployment.version,
@@ -23,12 +23,15 @@ pub(super) fn compose(
         labels: Vec::new(),
         non_finite: false,
         truncated: Vec::new(),
+        rung: None,
     };
     if let Some(scoring) = &deployment.about.scoring
         && let Some(output) = answered.outputs.get(scoring.output)
     {
         let scores = scoring.score(output);
-        journey.scored(&scores);
+        if let Some(journey) = journey {
+            journey.scored(&scores);
+        }
         answer.non_finite = holds_non_finite(&scores);
         if checked.wishes.confidence {
             tell_confidence(scoring, &scores, &mut answer);
@@ -110,12 +113,13 @@ mod tests {
     #[test]
     fn an_output_that_the_model_did_not_give_is_an_error() {
         let monitor = Monitor::new(Settings::default());
-        let report = BatchReport { rows: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+        let report =
+            BatchReport { rows: 1, size: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
         let answered = PartAnswer { outputs: Vec::new(), report };
         let mut journey = monitor.journey(Instant::now(), None);
         let wishes = Wishes::default();
         let checked = Checked { inputs: Vec::new(), rows: 1, level: 0, outputs: vec![0], timeout: None, wishes };
-        let error = compose(&deployment(&monitor), answered, &checked, None, &mut journey).expect_err("none");
+        let error = compose(&deployment(&monitor), answered, &checked, None, Some(&mut journey)).expect_err("none");
         let told = (error.reason(), error.detail());
         assert_eq!(told, (Reason::Model, "the model gave fewer outputs than its signature says"));
     }

@@ -101,7 +101,11 @@ impl Entry {
         let alpha = alpha(level, deployment.config.batching.priority_levels.get());
         self.hold.assign(&deployment.tenant, alpha)?;
         let ask = Ask { size: 1, class: 0, level, client: self.client(), deadline: self.deadline };
-        deployment.worker.queue().outlook(&ask, Instant::now())?;
+        let now = Instant::now();
+        let rung = deployment.rungs.serving(now);
+        if rung.serves(now) {
+            rung.worker().queue().outlook(&ask, now)?;
+        }
         self.routed.store(true, Relaxed);
         Ok(deployment)
     }

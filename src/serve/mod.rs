@@ -6,9 +6,11 @@ mod answer;
 mod check;
 mod entry;
 mod info;
+mod ladder;
 mod pipeline;
 mod prepare;
 mod punctual;
+mod stand_in;
 
 pub use crate::batch::Begun;
 pub use crate::guard::Client;

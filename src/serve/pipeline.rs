@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 
 use super::entry::Entry;
+use super::ladder::{self, Question, Served, Unserved};
 use super::prepare::Preparer;
-use super::punctual::Punctual;
+use super::stand_in::{Ask, StoodIn};
 use super::{answer, check};
-use crate::batch::{Begun, Job, PartAnswer};
+use crate::batch::Begun;
 use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
@@ -95,6 +96,8 @@ impl Pipeline {
         journey.expires(Some(until));
         let mut now = Instant::now();
         journey.decoded(now);
+        // Another model makes its own rows of them.
+        let inputs = if deployment.declared.is_empty() { Vec::new() } else { checked.inputs.clone() };
         let prepared = self.preparer.rows(deployment, &mut checked, entry, until).await;
         if prepared.as_ref().is_err_and(|error| error.reason() == Reason::Panic) {
             self.monitor.panicked();
@@ -105,13 +108,35 @@ impl Pipeline {
             journey.prepared(now);
         }
         let shown = checked.wants_shown(deployment).then(|| prepared.rows.clone());
-        let (rows, level, client) = (prepared.rows, checked.level, entry.client());
-        let job = Job { rows, level, client, deadline: Some(until), arrived: now };
-        let answered = ask_model(deployment, job, until, entry).await?;
-        journey.answered(&answered.report, Instant::now());
-        let mut answer = answer::compose(deployment, answered, &checked, shown.as_ref(), journey)?;
+        let fallbacks = checked.wishes.fallbacks;
+        let question = Question { entry, rows: prepared.rows, level: checked.level, ready: now, until, fallbacks };
+        let mut answer = match ladder::ask(deployment, &question).await {
+            Ok(Served { answer, rung }) => {
+                journey.answered(&answer.report, Instant::now());
+                deployment.remember(&question.rows, &answer.outputs);
+                let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
+                InferAnswer { rung: (!deployment.is_plain()).then_some(rung), ..answer }
+            }
+            Err(Unserved { error, may_stand_in }) => {
+                if !may_stand_in || deployment.declared.is_empty() {
+                    return Err(error);
+                }
+                let ask = Ask { entry, checked: &checked, inputs, rows: &question.rows, until };
+                let StoodIn { answer, by, rung } = self.stand_in(deployment, &ask, fallbacks, error).await?;
+                journey.answered(&answer.report, Instant::now());
+                let by = by.as_ref().unwrap_or(deployment);
+                // What stands in says nothing of the model's own confidence.
+                let answer = answer::compose(by, answer, &checked, shown.as_ref(), None)?;
+                InferAnswer { rung: Some(rung), ..answer }
+            }
+        };
         answer.truncated = prepared.truncated;
         Ok(answer)
+    }
+
+    /// Where texts and images are read.
+    pub(super) fn preparer(&self) -> &Preparer {
+        &self.preparer
     }
 
     /// The earliest of what the transport, the request and the configuration say.
@@ -121,21 +146,6 @@ impl Pipeline {
         let asked = timeout.and_then(|timeout| arrived.checked_add(timeout));
         [entry.deadline(), asked].into_iter().flatten().fold(configured, Instant::min)
     }
-}
-
-/// Has the model answer, in time.
-async fn ask_model(deployment: &Arc<Deployment>, job: Job, until: Instant, entry: &Entry) -> Result<PartAnswer, Error> {
-    let punctual = Punctual::watch(deployment, job.arrived, until);
-    let answer = deployment.worker.ask(job);
-    let answered = if deployment.worker.is_inline() {
-        // The queue drops what expires before each batch, and a batch is short: a timer would tell nothing sooner.
-        answer.await
-    } else {
-        tokio::time::timeout_at(until, answer).await.unwrap_or_else(|_| Err(expired(entry)))
-    };
-    let now = Instant::now();
-    punctual.ended(&answered, now);
-    if now >= until { answered.and(Err(expired(entry))) } else { answered }
 }
 
 /// A message may name its model twice, and the last counts; but it was let in under the first.

@@ -67,7 +67,7 @@ impl Preparer {
 
 /// More than a queue holds can never wait in it.
 fn fits(deployment: &Deployment, rows: &Rows) -> Result<(), Error> {
-    let limits = deployment.worker.queue().limits();
+    let limits = deployment.limits();
     let (size, most, unit) = (rows.size(), limits.queue_size_max, limits.unit.name());
     if size <= most {
         return Ok(());

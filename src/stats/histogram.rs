@@ -206,7 +206,7 @@ impl Distribution {
     clippy::cast_sign_loss,
     reason = "a rank is approximate above 2^53; the cast from a float saturates, and the result is clamped"
 )]
-fn rank(share: f64, count: u64) -> u64 {
+pub(super) fn rank(share: f64, count: u64) -> u64 {
     ((share * count as f64).ceil() as u64).clamp(1, count.max(1))
 }
 

@@ -5,9 +5,11 @@
 mod affine;
 mod bounded;
 mod histogram;
+mod recent;
 mod window;
 
 pub use affine::Affine;
 pub use bounded::{Bounded, BoundedCounts};
 pub use histogram::{BUCKETS, Distribution, Histogram, bucket, edges, nanos, upper_nanos};
+pub use recent::RecentDurations;
 pub use window::Window;

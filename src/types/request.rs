@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tensor, Version};
+use super::{Fallbacks, RungKind, Tensor, Version};
 
 /// A tensor under the name that the client gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,13 +13,15 @@ pub struct NamedTensor {
     pub tensor: Tensor,
 }
 
-/// What a client wants to know beside the answer, by request parameters of the same names.
+/// What a client wants of the answer beside its outputs, by request parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// `confidence`: the confidence and label of each row.
     pub confidence: bool,
     /// `batch_report`: size, times and release reason of the batch.
     pub batch_report: bool,
+    /// `fallback`: what may answer where the model's first device cannot.
+    pub fallbacks: Fallbacks,
 }
 
 /// Rows for a model.
@@ -39,7 +41,7 @@ pub struct InferRequest {
     pub priority: Option<u64>,
     /// Time that the client gives the answer, by the `timeout` parameter.
     pub timeout: Option<Duration>,
-    /// What to tell beside the answer.
+    /// What it wants of the answer beside its outputs.
     pub wishes: Wishes,
     /// Size of the request on the wire.
     pub bytes: usize,
@@ -62,12 +64,14 @@ pub enum Release {
     Drain,
     /// A larger batch failed and was cut to find the guilty request.
     Bisect,
+    /// The device had too little memory for a larger batch.
+    Memory,
 }
 
 impl Release {
     /// Every reason.
-    pub const ALL: [Self; 7] =
-        [Self::Full, Self::Preferred, Self::Idle, Self::Delay, Self::Deadline, Self::Drain, Self::Bisect];
+    pub const ALL: [Self; 8] =
+        [Self::Full, Self::Preferred, Self::Idle, Self::Delay, Self::Deadline, Self::Drain, Self::Bisect, Self::Memory];
 
     /// The label under which it is counted and reported.
     pub fn label(self) -> &'static str {
@@ -79,6 +83,7 @@ impl Release {
             Self::Deadline => "deadline",
             Self::Drain => "drain",
             Self::Bisect => "bisect",
+            Self::Memory => "memory",
         }
     }
 }
@@ -88,6 +93,8 @@ impl Release {
 pub struct BatchReport {
     /// Rows in the batch.
     pub rows: usize,
+    /// Its size: rows, or tokens where rows differ in length.
+    pub size: usize,
     /// From arrival in the queue to the start of the batch.
     pub queue: Duration,
     /// Execution of the batch.
@@ -113,4 +120,6 @@ pub struct InferAnswer {
     pub non_finite: bool,
     /// How many tokens were cut off each row; empty if none were.
     pub truncated: Vec<u32>,
+    /// What served it, where there is a ladder.
+    pub rung: Option<RungKind>,
 }

@@ -8,7 +8,7 @@ use super::Tensor;
 ///
 /// Rows of one shape: every tensor is `[rows, ..]`. Rows of different lengths are packed without padding: every tensor is
 /// `[elements, ..]`, such as the tokens of all texts one after the other, and `lengths` tells how many each row has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rows {
     inputs: Vec<Tensor>,
     count: usize,

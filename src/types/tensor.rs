@@ -7,7 +7,7 @@ use super::{DataType, Shape};
 /// A tensor on the host: little-endian, row-major, without padding.
 ///
 /// A BYTES tensor holds its elements as the wire does: a 32-bit little-endian length, then that many bytes, each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
     dtype: DataType,
     shape: Shape,
@@ -82,6 +82,17 @@ impl Tensor {
             _ => return None,
         };
         Some(values)
+    }
+
+    /// Does a floating-point tensor hold NaN or an infinity? Of other types none does.
+    pub fn has_non_finite(&self) -> bool {
+        match self.dtype {
+            DataType::Fp32 => chunks(&self.data).map(f32::from_le_bytes).any(|value| !value.is_finite()),
+            DataType::Fp64 => chunks(&self.data).map(f64::from_le_bytes).any(|value| !value.is_finite()),
+            DataType::Fp16 => chunks(&self.data).map(half::f16::from_le_bytes).any(|value| !value.is_finite()),
+            DataType::Bf16 => chunks(&self.data).map(half::bf16::from_le_bytes).any(|value| !value.is_finite()),
+            _ => false,
+        }
     }
 
     /// The elements of a BYTES tensor, in order; of no meaning for other types.

@@ -227,6 +227,10 @@ CONVERTED = [
     case(NO_CHOICE, 'parameter "timeout": expected a whole number of at least 0, got nothing'),
     case(with_parameter("confidence", 1), 'parameter "confidence": expected a boolean, got 1'),
     case(with_parameter("batch_report", "yes"), 'parameter "batch_report": expected a boolean, got string "yes"'),
+    case(
+        with_parameter("fallback", "gpu"),
+        'parameter "fallback": expected none, or some of cpu, version, model, prediction, separated by commas, got string "gpu"',
+    ),
 ]
 
 WEIGHED = [

@@ -290,7 +290,7 @@ def test_unknown_output(client):
     assert "OUTPUT9" in text and "OUTPUT0" in text
 
 
-@pytest.mark.parametrize("name", ["timeout", "priority", "confidence", "batch_report"])
+@pytest.mark.parametrize("name", ["timeout", "priority", "confidence", "batch_report", "fallback"])
 def test_parameters_of_the_wrong_type(stub, name):
     request = raw_request("identity_uint8", ("INPUT0", "UINT8", [1, 2], b"ab"))
     request.parameters[name].string_param = "soon"

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::Status;
 
 use crate::serve::Entry;
+use crate::types::RungKind;
+
+/// The trailer that says what served the request, for clients and proxies that do not look into the message.
+const RUNG: HeaderName = HeaderName::from_static("sconce-rung");
 
 pin_project! {
     /// An answer that holds its part of the server's limits until it is written or given up.
@@ -20,12 +25,15 @@ pin_project! {
         #[pin]
         body: tonic::body::Body,
         entry: Option<Arc<Entry>>,
+        rung: Option<RungKind>,
     }
 }
 
 impl Answer {
-    pub(super) fn new(body: tonic::body::Body, entry: Option<Arc<Entry>>) -> Self {
-        Self { body, entry }
+    /// The answer that is `response`, whose extensions say what served it.
+    pub(super) fn of(response: Response<tonic::body::Body>, entry: Option<Arc<Entry>>) -> Response<Self> {
+        let rung = response.extensions().get::<RungKind>().copied();
+        response.map(|body| Self { body, entry, rung })
     }
 }
 
@@ -35,7 +43,12 @@ impl Body for Answer {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
-        let frame = ready!(this.body.poll_frame(context));
+        let mut frame = ready!(this.body.poll_frame(context));
+        if let (Some(rung), Some(Ok(frame))) = (this.rung, &mut frame)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            trailers.insert(RUNG, HeaderValue::from_static(rung.label()));
+        }
         let Some(entry) = this.entry else { return Poll::Ready(frame) };
         let held = |bytes| Bytes::from_owner(Held { bytes, _entry: Arc::clone(entry) });
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))

@@ -17,8 +17,8 @@ use super::proto::{
 };
 use crate::serve::{ModelInfo, ServerInfo};
 use crate::types::{
-    DataType, Error, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Shape, Signature, Tensor, TensorSpec,
-    Wishes,
+    DataType, Error, Fallbacks, InferAnswer, InferRequest, NamedTensor, Presence, Reason, RungKind, Shape, Signature,
+    Tensor, TensorSpec, Wishes,
 };
 
 const ID_BYTES_MAX: usize = 256;
@@ -211,6 +211,7 @@ fn read_parameters(parameters: &HashMap<String, InferParameter>, request: &mut I
             "priority" => request.priority = Some(whole_number(name, choice)?),
             "confidence" => request.wishes.confidence = boolean(name, choice)?,
             "batch_report" => request.wishes.batch_report = boolean(name, choice)?,
+            "fallback" => request.wishes.fallbacks = fallbacks(name, choice)?,
             "sequence_id" if !is_no_sequence(choice) => {
                 return Err(Error::new(Reason::Unsupported, "parameter \"sequence_id\": sequences are not supported"));
             }
@@ -247,6 +248,19 @@ fn boolean(name: &str, choice: Option<&ParameterChoice>) -> Result<bool, Error> 
     }
 }
 
+fn fallbacks(name: &str, choice: Option<&ParameterChoice>) -> Result<Fallbacks, Error> {
+    let named = match choice {
+        Some(ParameterChoice::StringParam(text)) => text.parse().ok(),
+        _ => None,
+    };
+    named.ok_or_else(|| {
+        let (known, got) = (Fallbacks::NAMED.map(RungKind::label).join(", "), shown(choice));
+        Error::invalid(format!(
+            "parameter \"{name}\": expected none, or some of {known}, separated by commas, got {got}"
+        ))
+    })
+}
+
 fn shown(choice: Option<&ParameterChoice>) -> String {
     match choice {
         None => "nothing".to_owned(),
@@ -273,6 +287,9 @@ pub(super) fn response(model_name: String, id: String, wishes: Wishes, answer: I
     if !answer.truncated.is_empty() {
         let truncated = serde_json::json!(answer.truncated).to_string();
         parameters.insert("truncated".to_owned(), parameter(ParameterChoice::StringParam(truncated)));
+    }
+    if let Some(rung) = answer.rung {
+        parameters.insert("rung".to_owned(), parameter(ParameterChoice::StringParam(rung.label().to_owned())));
     }
     let mut outputs = Vec::with_capacity(answer.outputs.len());
     let mut raw_output_contents = Vec::with_capacity(answer.outputs.len());

@@ -1,12 +1,13 @@
 //! Every element type in both forms, and what is refused.
 
 use proptest::prelude::*;
+use tokio::time::Duration;
 
 use super::super::proto::infer_parameter::ParameterChoice;
 use super::super::proto::model_infer_request::InferInputTensor;
 use super::super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
-use super::request;
-use crate::types::DataType;
+use super::{request, response};
+use crate::types::{BatchReport, DataType, Fallbacks, InferAnswer, Release, RungKind, Wishes};
 
 fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferInputTensor {
     let (name, datatype) = ("x".to_owned(), datatype.to_owned());
@@ -114,11 +115,43 @@ fn parameters_of_the_wrong_type_are_named() {
             "parameter \"priority\": expected a whole number of at least 0, got -1",
         ),
         ("confidence", ParameterChoice::Int64Param(1), "parameter \"confidence\": expected a boolean, got 1"),
+        (
+            "fallback",
+            ParameterChoice::StringParam("cpu,gpu".to_owned()),
+            "parameter \"fallback\": expected none, or some of cpu, version, model, prediction, separated by commas, got string \"cpu,gpu\"",
+        ),
+        (
+            "fallback",
+            ParameterChoice::BoolParam(false),
+            "parameter \"fallback\": expected none, or some of cpu, version, model, prediction, separated by commas, got boolean false",
+        ),
         ("sequence_id", ParameterChoice::Int64Param(7), "parameter \"sequence_id\": sequences are not supported"),
     ] {
         let mut message = message(input("FP32", &[1], None), &[&[0; 4]]);
         message.parameters.insert(name.to_owned(), InferParameter { parameter_choice: Some(choice) });
         assert_eq!(refused(message), text);
+    }
+}
+
+#[test]
+fn a_request_says_what_may_answer_it_and_an_answer_what_did() {
+    let mut asked = message(input("FP32", &[1], None), &[&[0; 4]]);
+    let all = request(asked.clone()).expect("a request").wishes.fallbacks;
+    assert_eq!(all, Fallbacks::ALL);
+    let choice = Some(ParameterChoice::StringParam("version,prediction".to_owned()));
+    asked.parameters.insert("fallback".to_owned(), InferParameter { parameter_choice: choice });
+    let some = request(asked).expect("a request").wishes.fallbacks;
+    assert!(some.permits(RungKind::Prediction) && !some.permits(RungKind::Cpu));
+
+    let (version, wishes) = ("3".parse().expect("a version"), Wishes::default());
+    let batch =
+        BatchReport { rows: 1, size: 1, queue: Duration::ZERO, compute: Duration::ZERO, release: Release::Idle };
+    for rung in RungKind::ALL.map(Some).into_iter().chain([None]) {
+        let (outputs, confidence, labels, truncated) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let answer = InferAnswer { version, outputs, batch, confidence, labels, non_finite: false, truncated, rung };
+        let told = response("m".to_owned(), String::new(), wishes, answer).parameters.remove("rung");
+        let label = rung.map(|rung| ParameterChoice::StringParam(rung.label().to_owned()));
+        assert_eq!(told.and_then(|told| told.parameter_choice), label);
     }
 }
 

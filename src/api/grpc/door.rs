@@ -101,7 +101,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// What the protocol has a server say to those who speak something else.
 fn not_grpc() -> Response<Answer> {
-    let mut response = Response::new(Answer::new(Body::empty(), None));
+    let mut response = Answer::of(Response::new(Body::empty()), None);
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }
@@ -173,7 +173,7 @@ impl Call {
 
     /// An answer holds its part of the server's limits until the client has read it.
     fn answer(&self, response: Response<Body>) -> Response<Answer> {
-        response.map(|body| Answer::new(body, self.entry.clone()))
+        Answer::of(response, self.entry.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use tokio::time::Duration;
 use tonic::body::Body;
 use tower::service_fn;
@@ -11,6 +12,7 @@ use super::super::Settings;
 use super::super::for_tests::pipeline;
 use super::super::intake::Intake;
 use super::*;
+use crate::types::RungKind;
 
 const SETTINGS: Settings = Settings { message_bytes_max: 4096, receive_timeout: Duration::from_secs(1) };
 
@@ -82,6 +84,28 @@ async fn an_encoding_that_is_not_known_is_named_and_cut() {
     let (code, message) = status(door(inner, &pipeline(1, 1)), call).await;
     let expected = "header \"grpc-encoding\": expected gzip, deflate or identity, got \"xxx";
     assert_eq!((code.as_str(), message.starts_with(expected), message.len() < 300), ("12", true, true), "{message}");
+}
+
+#[tokio::test]
+async fn the_trailers_say_what_served_the_request() {
+    for rung in [None, Some(RungKind::Version)] {
+        let inner = service_fn(move |_: Request<Intake<Body>>| async move {
+            let status = ("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"));
+            let trailers = HeaderMap::from_iter([status]);
+            let body = Full::from("an answer").with_trailers(std::future::ready(Some(Ok(trailers))));
+            let mut response = Response::new(Body::new(body));
+            if let Some(rung) = rung {
+                response.extensions_mut().insert(rung);
+            }
+            Ok(response)
+        });
+        let response = door(inner, &pipeline(1, 1)).call(request(None)).await.expect("infallible");
+        let answer = response.into_body().collect().await.expect("a body");
+        let trailers = answer.trailers().expect("trailers");
+        assert_eq!(trailers.get("grpc-status").expect("a status"), "0");
+        assert_eq!(trailers.get("sconce-rung").map(HeaderValue::as_bytes), rung.map(|rung| rung.label().as_bytes()));
+        assert_eq!(answer.to_bytes(), "an answer");
+    }
 }
 
 #[tokio::test]

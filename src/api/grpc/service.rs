@@ -42,10 +42,10 @@ impl Inference {
         let now = Instant::now();
         match answered {
             Ok(response) => {
-                let bytes = response.raw_output_contents.iter().map(bytes::Bytes::len).sum();
+                let bytes = response.get_ref().raw_output_contents.iter().map(bytes::Bytes::len).sum();
                 entry.answered(bytes);
                 journey.finish(Ok(bytes), now);
-                Ok(Response::new(response))
+                Ok(response)
             }
             Err(error) => {
                 journey.finish(Err(&error), now);
@@ -59,14 +59,20 @@ impl Inference {
         entry: &Arc<Entry>,
         message: ModelInferRequest,
         journey: &mut Journey,
-    ) -> Result<ModelInferResponse, Error> {
+    ) -> Result<Response<ModelInferResponse>, Error> {
         let much = convert::typed_elements(&message) > INLINE_ELEMENTS_MAX;
         let request = aside(much, move || convert::request(message)).await?;
         journey.request_bytes(request.bytes);
         let (model, id) = (request.model.clone(), request.id.clone());
         let wishes = request.wishes;
         let answer = self.pipeline.infer(entry, request, journey).await?;
-        Ok(convert::response(model, id, wishes, answer))
+        let rung = answer.rung;
+        let mut response = Response::new(convert::response(model, id, wishes, answer));
+        if let Some(rung) = rung {
+            // For the trailers, which are written at the door.
+            response.extensions_mut().insert(rung);
+        }
+        Ok(response)
     }
 }
 

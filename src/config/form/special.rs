@@ -1,4 +1,4 @@
-//! Values with a syntax of their own: folders, addresses, log levels.
+//! Values with a syntax of their own: paths, addresses, log levels.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +30,33 @@ impl Form for Folder {
 
     fn show(&self, value: &PathBuf) -> String {
         format!("\"{}\"", value.display())
+    }
+}
+
+/// The path of a file.
+pub(in crate::config) struct FilePath;
+
+impl Form for FilePath {
+    type Output = PathBuf;
+
+    fn expected(&self) -> String {
+        "the path of a file".to_owned()
+    }
+
+    fn noun(&self) -> &'static str {
+        "FILE"
+    }
+
+    fn read(&self, value: &Value) -> Option<PathBuf> {
+        Folder.read(value)
+    }
+
+    fn parse(&self, text: &str) -> Option<PathBuf> {
+        Folder.parse(text)
+    }
+
+    fn show(&self, value: &PathBuf) -> String {
+        Folder.show(value)
     }
 }
 

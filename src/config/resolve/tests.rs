@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::reload_log_level;
 use crate::config::document::Document;
 use crate::config::reader::{Described, Reader};
-use crate::config::{Config, Environment, LogFormat, Problems, Raw, ServeFlags};
+use crate::config::{Config, DeviceChoice, Environment, LogFormat, Problems, Raw, ServeFlags};
 
 /// Parses a command line as `serve` does.
 fn flags(words: &[&str]) -> Result<ServeFlags, clap::Error> {
@@ -38,12 +38,15 @@ fn described() -> Vec<Described> {
 }
 
 /// A value for each setting, none of them its default, as a file would have it.
-const EVERY_SETTING: [(&str, &str); 27] = [
+const EVERY_SETTING: [(&str, &str); 30] = [
     ("models", "[\"/a\"]"),
     ("strict", "true"),
     ("grpc", "\"127.0.0.1:1\""),
     ("metrics", "\"127.0.0.1:2\""),
     ("timeout", "\"5s\""),
+    ("device", "\"cuda\""),
+    ("worker.path", "\"/usr/bin/sconce-worker\""),
+    ("worker.start_timeout", "\"20s\""),
     ("repository.watch", "false"),
     ("repository.poll_interval", "\"9s\""),
     ("repository.settle_time", "\"8s\""),
@@ -89,8 +92,8 @@ fn every_setting_can_come_from_file_environment_and_flags() {
 
     // Nothing was left at its default, so no declaration was passed over.
     let default = Config::default();
-    let Config { models, strict, grpc, metrics, timeout, limits, shutdown, log, monitor, runtime, repository } =
-        by_file;
+    let Config { models, strict, grpc, metrics, timeout, limits, shutdown, log, monitor, .. } = by_file;
+    let Config { device, worker, runtime, repository, .. } = by_file;
     assert!(models != default.models && strict != default.strict && grpc != default.grpc && metrics != default.metrics);
     assert!(timeout != default.timeout && limits.message_bytes_max != default.limits.message_bytes_max);
     assert!(limits.in_flight_bytes_max != default.limits.in_flight_bytes_max);
@@ -101,6 +104,8 @@ fn every_setting_can_come_from_file_environment_and_flags() {
     assert_eq!(limits.handshake_timeout + limits.idle_timeout, Duration::from_secs(3));
     let followed = (repository.watch, repository.poll_interval, repository.settle_time);
     assert_eq!(followed, (false, Duration::from_secs(9), Duration::from_secs(8)));
+    assert_eq!((device, worker.start_timeout), (DeviceChoice::Cuda, Duration::from_secs(20)));
+    assert_eq!(worker.path.as_deref(), Some(Path::new("/usr/bin/sconce-worker")));
     assert_eq!(limits.models_bytes_max.map(usize::from), Some(3 << 20));
     assert_eq!((shutdown.delay, shutdown.grace), (Duration::from_secs(3), Duration::from_secs(4)));
     assert_eq!((log.level.as_str(), log.format, log.access), ("warn,sconce=trace", LogFormat::Json, true));

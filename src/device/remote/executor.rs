@@ -6,6 +6,7 @@ use super::channel::Trouble;
 use super::link::{Link, Seat};
 use super::load::Registered;
 use super::supervisor::Shared;
+use crate::device::Lifeline as _;
 use crate::device::executor::{Executor, Interrupt};
 use crate::types::{Error, Reason, Rows, Signature, Tensor};
 

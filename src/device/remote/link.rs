@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::channel::Channel;
 use super::process::Process;
+use crate::device::Lifeline;
 
 /// Who is told whether a model is up, and what it was told last.
 struct Watcher {
@@ -56,18 +57,8 @@ pub(super) enum Condition {
 }
 
 impl Link {
-    /// Is the model loaded in a worker that is alive, as far as is known?
-    pub fn is_up(&self) -> bool {
-        self.state.lock().condition == Condition::Up
-    }
-
-    /// Grows each time that the model comes up or goes down.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
     /// Why it is not up; `None` if it is.
-    pub fn why(&self) -> Option<String> {
+    pub(super) fn why(&self) -> Option<String> {
         match &self.state.lock().condition {
             Condition::Up => None,
             Condition::Loading => Some("the worker is loading the model".to_owned()),
@@ -150,6 +141,21 @@ impl Link {
             watcher.told = is_up;
             (watcher.tell)(is_up);
         }
+    }
+}
+
+impl Lifeline for Link {
+    fn is_up(&self) -> bool {
+        self.state.lock().condition == Condition::Up
+    }
+
+    /// Grows each time that the model comes up or goes down.
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn why_down(&self) -> String {
+        self.why().unwrap_or_default()
     }
 }
 

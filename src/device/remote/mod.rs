@@ -16,6 +16,5 @@ mod staging;
 mod supervisor;
 
 pub use executor::RemoteExecutor;
-pub use link::Link;
 pub use process::WorkerSettings;
 pub use supervisor::{DeviceInfo, Supervisor, WorkerEvents, WorkerState};

@@ -1,5 +1,6 @@
 //! The pipeline as a whole: simulated, and with a model that makes its own rows.
 
 mod book;
+mod ladder;
 mod prepared;
 mod simulation;

@@ -70,7 +70,7 @@ impl World {
         let admission = self.pipeline.admission();
         assert!(admission.requests() <= REQUESTS_MAX && admission.bytes() <= BYTES_MAX);
         for (model, deployment) in self.deployments.iter().enumerate() {
-            let waiting = deployment.worker.queue().rows();
+            let waiting = deployment.rungs.first().worker().queue().rows();
             assert!(waiting <= QUEUE_ROWS_MAX && waiting <= self.book.wanted_rows(model));
         }
     }
@@ -167,7 +167,7 @@ fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
         let time = fixed + each * u32::try_from(rows).expect("few");
         if random.one_in(50) { time * 20 } else { time }
     };
-    Device::Simulated(fake, Box::new(timing))
+    Device::Simulated(fake, Box::new(timing), Arc::default())
 }
 
 fn about() -> About {
@@ -227,7 +227,7 @@ fn settle(world: &World, stop: Instant, begun: Instant) -> Vec<(Fate, Duration)>
     let admission = world.pipeline.admission();
     assert_eq!((admission.requests(), admission.bytes()), (0, 0), "everything is given back");
     for deployment in &world.deployments {
-        let left = (deployment.tenant.requests(), deployment.worker.queue().rows());
+        let left = (deployment.tenant.requests(), deployment.rungs.first().worker().queue().rows());
         assert_eq!(left, (0, 0), "everything is given back");
     }
     let book = world.book.0.lock();
