@@ -155,14 +155,14 @@ step_deny() {
 
 step_clippy() {
     component clippy
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
 }
 
 step_doc() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 }
 
-step_test() { cargo test --locked; }
+step_test() { cargo test --locked --workspace; }
 
 step_build() { cargo build --release --locked; }
 

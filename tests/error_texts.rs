@@ -119,6 +119,7 @@ fn every_error_text_has_a_test() {
     let (mut source, mut rust, mut python) = (Vec::new(), Vec::new(), Vec::new());
     files(&root.join("src"), "rs", &mut source).expect("the source");
     files(&root.join("tests"), "rs", &mut rust).expect("the tests");
+    files(&root.join("worker/tests"), "rs", &mut rust).expect("the worker's tests");
     files(&root.join("tests/python"), "py", &mut python).expect("the tests");
     let mut quoted: String = rust
         .into_iter()

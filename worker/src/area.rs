@@ -31,35 +31,35 @@ impl Area {
             return Err(io::Error::other("the staging area is not sealed against shrinking"));
         }
         let file = File::from(file);
-        let map = Arc::new(MmapOptions::new().map_raw(&file)?);
+        let map = map(&file, 0)?;
         Ok(Self { file, map, lent: 0 })
     }
 
-    /// Begins a batch: inputs of the one before are no longer looked at. Errors: they are.
+    /// Begins a batch: inputs of the one before are no longer looked at. Errors: they are, which would be a mistake here.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         if Arc::strong_count(&self.map) > 1 {
             return Err(io::Error::other("rows of the batch before are still in use"));
         }
         self.lent = 0;
-        self.follow()
+        Ok(())
     }
 
-    /// What the server has written at `place`, without a copy. Errors: it lies outside of the file.
+    /// What the server has written at `place`, without a copy. Errors: it lies outside of the file; [`io::ErrorKind::OutOfMemory`]
+    /// if it cannot be mapped.
     pub(crate) fn input(&mut self, place: Place) -> io::Result<Bytes> {
-        let range = self.within(place)?;
+        let range = self.mapped(place)?;
         self.lent = self.lent.max(range.end);
         Ok(Bytes::from_owner(Lent { map: Arc::clone(&self.map), range }))
     }
 
     /// Room for an output, behind the inputs. Errors: it would be among them, or there is no memory for it.
     pub(crate) fn room(&mut self, place: Place) -> io::Result<&mut [u8]> {
-        let end = place.end().ok_or(io::ErrorKind::FileTooLarge)?;
-        self.grow(end)?;
-        let range = self.within(place)?;
+        self.grow(place.end().ok_or(io::ErrorKind::FileTooLarge)?)?;
+        let range = self.mapped(place)?;
         if range.start < self.lent {
             return Err(io::Error::other("an output among the inputs"));
         }
-        // SAFETY: `within` has found the range inside of the mapping, which lives as long as `self`. It lies behind all that
+        // SAFETY: `mapped` has found the range inside of the mapping, which lives as long as `self`. It lies behind all that
         // is lent out, `self` is borrowed so that no other room exists, and the server reads it only when it has been told to.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(range.start), range.len()) })
     }
@@ -69,29 +69,35 @@ impl Area {
         self.lent as u64
     }
 
-    fn within(&self, place: Place) -> io::Result<Range<usize>> {
+    /// Where `place` is in the mapping, which is made larger if it has to be. What is lent out keeps the old one, of the same
+    /// memory.
+    ///
+    /// No more is mapped than is asked for, so that a large batch that did not fit leaves the small ones as they were.
+    fn mapped(&mut self, place: Place) -> io::Result<Range<usize>> {
         let outside = || io::Error::new(io::ErrorKind::UnexpectedEof, "a place outside of the staging area");
-        let end = place.end().and_then(|end| usize::try_from(end).ok()).filter(|end| *end <= self.map.len());
-        let end = end.ok_or_else(outside)?;
-        Ok(usize::try_from(place.offset).map_err(|_| outside())?..end)
+        let end = place.end().ok_or_else(outside)?;
+        if end > self.map.len() as u64 {
+            let bytes = self.file.metadata()?.len();
+            let wanted = area_bytes(end).filter(|_| end <= bytes).ok_or_else(outside)?;
+            self.map = map(&self.file, wanted.min(bytes))?;
+        }
+        let place = (usize::try_from(place.offset), usize::try_from(end));
+        let (Ok(begin), Ok(end)) = place else { return Err(outside()) };
+        Ok(begin..end)
     }
 
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes > self.map.len() as u64 {
-            let size = area_bytes(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
-            self.file.set_len(size)?;
-            self.follow()?;
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        if bytes > self.map.len() as u64 && bytes > self.file.metadata()?.len() {
+            self.file.set_len(area_bytes(bytes).ok_or(io::ErrorKind::FileTooLarge)?)?;
         }
         Ok(())
     }
+}
 
-    /// Maps the file anew if it has grown. What is lent out keeps the old mapping, of the same memory.
-    fn follow(&mut self) -> io::Result<()> {
-        if self.file.metadata()?.len() != self.map.len() as u64 {
-            self.map = Arc::new(MmapOptions::new().map_raw(&self.file)?);
-        }
-        Ok(())
-    }
+/// The first `bytes` bytes of a file, which are there.
+fn map(file: &File, bytes: u64) -> io::Result<Arc<MmapRaw>> {
+    let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    Ok(Arc::new(MmapOptions::new().len(length).map_raw(file)?))
 }
 
 /// Inputs that are lent out; they keep their mapping alive.
@@ -102,7 +108,7 @@ struct Lent {
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `Area::within` has found the range inside of the mapping, which `self` keeps alive, and the file cannot
+        // SAFETY: `Area::mapped` has found the range inside of the mapping, which `self` keeps alive, and the file cannot
         // shrink. Rooms for outputs begin behind it, and the server writes only before a batch begins, when none is lent out.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(self.range.start), self.range.len()) }
     }

@@ -66,10 +66,13 @@ impl Channel {
 
     /// What comes of a batch. Errors: what the server says of it does not fit together.
     fn batch(&self, run: &Run, model: &mut dyn Model, area: &mut Area) -> io::Result<Body> {
-        if let Err(error) = area.begin() {
-            return Ok(Body::Failed(Failure::Memory, format!("map a batch of {} rows: {error}", run.rows)));
-        }
-        let rows = rows(run, area)?;
+        area.begin()?;
+        let rows = match rows(run, area) {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                return Ok(Body::Failed(Failure::Memory, format!("map a batch of {} rows: {error}", run.rows)));
+            }
+            rows => rows?,
+        };
         Ok(match self.run(model, &rows, area) {
             Ok(body) => body,
             Err(Failed { failure, detail }) => Body::Failed(failure, detail),

@@ -10,8 +10,11 @@ use super::channel::Channel;
 use super::process::Process;
 use crate::device::Lifeline;
 
-/// Told whether a model is up, when that changes; must not wait for anything.
-type Watcher = Box<dyn Fn(bool) + Send + Sync>;
+/// Who is told whether a model is up, and what it was told last.
+struct Watcher {
+    tell: Box<dyn Fn(bool) + Send + Sync>,
+    told: bool,
+}
 
 /// Whether a model is loaded in its worker.
 #[derive(Default)]
@@ -63,10 +66,13 @@ impl Link {
         }
     }
 
-    /// Has `watcher` called with true when the model comes up, with false when it goes down, from threads of the supervisor
-    /// or of the device. It must not wait for anything.
-    pub fn watch(&self, watcher: impl Fn(bool) + Send + Sync + 'static) {
-        self.watchers.lock().push(Box::new(watcher));
+    /// Has `tell` called with whether the model is up: now, and whenever that changes, from threads of the supervisor or of the
+    /// device. It must not wait for anything.
+    pub fn watch(&self, tell: impl Fn(bool) + Send + Sync + 'static) {
+        let mut watchers = self.watchers.lock();
+        let told = self.is_up();
+        tell(told);
+        watchers.push(Watcher { tell: Box::new(tell), told });
     }
 
     pub(super) fn loading(&self) {
@@ -117,19 +123,23 @@ impl Link {
     }
 
     fn change(&self, condition: Condition, fresh: Option<Seat>) {
-        let is_up = condition == Condition::Up;
         let mut state = self.state.lock();
-        let was_up = state.condition == Condition::Up;
         state.condition = condition;
         let unused = std::mem::replace(&mut state.fresh, fresh);
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(state);
         drop(unused);
         self.settled.notify_all();
-        if was_up != is_up {
-            for watcher in &*self.watchers.lock() {
-                watcher(is_up);
-            }
+        self.tell_watchers();
+    }
+
+    /// Changes may come from two threads at once: what is told is how it is, and not what this one made of it.
+    fn tell_watchers(&self) {
+        let mut watchers = self.watchers.lock();
+        let is_up = self.is_up();
+        for watcher in watchers.iter_mut().filter(|watcher| watcher.told != is_up) {
+            watcher.told = is_up;
+            (watcher.tell)(is_up);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the tests of the worker share: a supervised worker, models, and rows.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod direct;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
