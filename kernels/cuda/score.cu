@@ -1,0 +1,164 @@
+// What a classifier's logits say: the class, its probability, margin and entropy, and the bin of the confidence's histogram, in
+// one pass over the numbers. The meaning: `score.rs`.
+#include "base.cuh"
+
+namespace {
+
+constexpr unsigned SCORE_WARPS_MAX = 8;
+constexpr float LN_2 = 0.69314718f;
+
+// Of some of a row's logits: the largest, the largest of the others, and sums relative to the largest.
+struct Part {
+    float top;
+    float second;
+    unsigned column;
+    // Of `e^d`, and of `d · e^d`, where `d` is how far a logit is below the largest, sharpened.
+    float sum;
+    float weighted;
+    // Was there a NaN, or +infinity?
+    unsigned is_unsound;
+};
+
+struct ScoreShared {
+    Part parts[SCORE_WARPS_MAX];
+};
+
+// How far `value` is below `top`, sharpened. Halves, since the difference of two numbers of f32 may be beyond it.
+__device__ __forceinline__ float below(float value, float top, float sharpness) {
+    return (0.5f * value - 0.5f * top) * (2.0f * sharpness);
+}
+
+// Moves sums to a largest that is `distance` above: -infinity leaves nothing of them.
+__device__ __forceinline__ void rescale(Part& part, float distance) {
+    const float factor = expf(distance);
+    if (factor > 0.0f) {
+        part.weighted = factor * (part.weighted + distance * part.sum);
+        part.sum *= factor;
+    } else {
+        part.weighted = part.sum = 0.0f;
+    }
+}
+
+__device__ __forceinline__ Part join(Part left, Part right, float sharpness) {
+    const unsigned is_unsound = left.is_unsound | right.is_unsound;
+    // Of equals, the first.
+    if (right.top > left.top || (right.top == left.top && right.column < left.column)) {
+        const Part other = left;
+        left = right;
+        right = other;
+    }
+    left.second = fmaxf(left.second, right.top);
+    left.is_unsound = is_unsound;
+    if (right.top > -infinity()) {
+        rescale(right, below(right.top, left.top, sharpness));
+        left.sum += right.sum;
+        left.weighted += right.weighted;
+    }
+    return left;
+}
+
+template <class T>
+__device__ __forceinline__ Part part_of(const T* row, unsigned columns, float sharpness) {
+    Part part = {-infinity(), -infinity(), NONE, 0.0f, 0.0f, 0};
+    for (unsigned column = threadIdx.x; column < columns; column += blockDim.x) {
+        const float value = widen(row[column]);
+        const Part one = {value, -infinity(), column, 1.0f, 0.0f, 0};
+        if (!(value < infinity())) {
+            part.is_unsound = 1;
+        } else if (value > -infinity()) {
+            part = join(part, one, sharpness);
+        }
+    }
+    return part;
+}
+
+// Of the whole row, the same in each thread.
+__device__ __forceinline__ Part joined(Part part, float sharpness) {
+#pragma unroll
+    for (unsigned mask = LANES / 2; mask > 0; mask /= 2) part = join(part, shuffle_xor(part, mask), sharpness);
+    ScoreShared& memory = shared<ScoreShared>();
+    if (threadIdx.x % LANES == 0) memory.parts[threadIdx.x / LANES] = part;
+    __syncthreads();
+    part = memory.parts[0];
+    for (unsigned warp = 1; warp < blockDim.x / LANES; ++warp) part = join(part, memory.parts[warp], sharpness);
+    return part;
+}
+
+struct Score {
+    unsigned column;
+    float confidence, margin, entropy;
+};
+
+__device__ __forceinline__ Score score_of(const Part& part, unsigned columns, float sharpness) {
+    const float runner_up = expf(below(part.second, part.top, sharpness));
+    const float entropy = logf(part.sum) - part.weighted / part.sum;
+    const float uniform = columns < 2 ? 1.0f : logf(static_cast<float>(columns));
+    return {part.column, 1.0f / part.sum, (1.0f - runner_up) / part.sum, entropy / uniform};
+}
+
+// A single logit is that of the second of two classes.
+__device__ __forceinline__ Score score_of_single(float logit, float sharpness) {
+    const float distance = fabsf(logit * sharpness);
+    const float odds = expf(-distance);
+    const float confidence = 1.0f / (1.0f + odds);
+    const float rest = odds > 0.0f ? distance * odds * confidence : 0.0f;
+    return {logit > 0.0f ? 1u : 0u, confidence, (1.0f - odds) * confidence, (log1pf(odds) + rest) / LN_2};
+}
+
+__device__ __forceinline__ float unit(float value) { return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value; }
+
+// How many bounds lie below: a bin holds what is at most its own bound.
+__device__ __forceinline__ unsigned bin_of(float confidence, const double* bounds, unsigned count) {
+    unsigned bin = 0;
+    while (bin < count && bounds[bin] < static_cast<double>(confidence)) ++bin;
+    return bin;
+}
+
+struct Histogram {
+    const double* bounds;
+    unsigned count;
+};
+
+__device__ __forceinline__ void write_score(Score score, bool is_sound, Histogram histogram, unsigned* labels,
+                                            float* measures) {
+    const float confidence = unit(score.confidence);
+    labels[0] = is_sound ? score.column : NONE;
+    labels[1] = is_sound ? bin_of(confidence, histogram.bounds, histogram.count) : NONE;
+    measures[0] = is_sound ? confidence : not_a_number();
+    measures[1] = is_sound ? unit(score.margin) : not_a_number();
+    measures[2] = is_sound ? unit(score.entropy) : not_a_number();
+}
+
+template <class T>
+__device__ __forceinline__ void score(const T* logits, unsigned columns, float sharpness, Histogram histogram,
+                                      unsigned* labels, float* measures, float* probabilities) {
+    const size_t number = blockIdx.x;
+    const T* row = logits + number * columns;
+    const Part part = joined(part_of(row, columns, sharpness), sharpness);
+    const bool is_sound = !part.is_unsound && part.top > -infinity();
+    if (threadIdx.x == 0) {
+        const Score found = columns == 1 ? score_of_single(part.top, sharpness) : score_of(part, columns, sharpness);
+        write_score(found, is_sound, histogram, labels + number * 2, measures + number * 3);
+    }
+    if (!probabilities) return;
+    for (unsigned column = threadIdx.x; column < columns; column += blockDim.x) {
+        const float share = expf(below(widen(row[column]), part.top, sharpness)) / part.sum;
+        const float single = 1.0f / (1.0f + expf(-part.top * sharpness));
+        probabilities[number * columns + column] = !is_sound ? not_a_number() : columns == 1 ? single : share;
+    }
+}
+
+}  // namespace
+
+#define SCORE(T)                                                                                                      \
+    KERNEL __launch_bounds__(SCORE_WARPS_MAX* LANES)                                                                  \
+        score_##T(const T* logits, unsigned columns, float sharpness, const double* bounds, unsigned bound_count,     \
+                  unsigned* labels, float* measures, float* probabilities) {                                          \
+        score(logits, columns, sharpness, {bounds, bound_count}, labels, measures, probabilities);                    \
+    }                                                                                                                 \
+    REGISTER(score_##T)
+
+SCORE(f32)
+SCORE(f16)
+SCORE(bf16)
+#undef SCORE
