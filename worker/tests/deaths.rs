@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use sconce::device::{Executor as _, FaultInjection, RemoteExecutor, Supervisor};
+use sconce::device::{Executor as _, FaultInjection, Lifeline as _, RemoteExecutor, Supervisor};
 use sconce::model::Files;
 use sconce::types::{DataType, Error, Reason, Rows, Tensor};
 use support::{bytes, identity, memory, numbers, until, until_back, worker};
@@ -243,5 +243,5 @@ fn dropped_executors_unload_their_models() {
     drop(first);
     until("an unloaded model", || threads() == 1);
     supervisor.stop();
-    assert_eq!(second.link().why(), Some("the worker has been stopped".to_owned()));
+    assert_eq!(second.link().why_down(), "the worker has been stopped");
 }
