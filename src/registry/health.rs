@@ -18,6 +18,9 @@ use crate::types::{BatchReport, Error, Reason, Rows, RungKind};
 /// A batch that takes longer than this part of the time after which it is overdue is slow.
 const SLOW_ONE_IN: u32 = 2;
 
+/// Of slow batches one in so many is learned from: what is slow for a moment must not become usual, what stays slow must.
+const SLOW_LEARNED_ONE_IN: u64 = 64;
+
 /// The health of one device, for one version of a model.
 pub(super) struct Health {
     name: RungKind,
@@ -33,6 +36,8 @@ pub(super) struct Health {
     /// Is there another rung for its requests?
     has_next: bool,
     queue: OnceLock<Weak<Queue>>,
+    /// Slow batches.
+    slow: AtomicU64,
     suspended: AtomicBool,
 }
 
@@ -58,6 +63,7 @@ impl Health {
             link,
             has_next,
             queue: OnceLock::new(),
+            slow: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
         }
     }
@@ -238,8 +244,11 @@ impl Listener for Health {
     }
 
     fn computed(&self, size: usize, took: Duration) {
-        // What is slow must not become usual.
-        if (self.has_next || self.link.is_some()) && !self.is_slow(size, took) {
+        if !self.has_next && self.link.is_none() {
+            return;
+        }
+        let slow = self.is_slow(size, took);
+        if !slow || self.slow.fetch_add(1, Relaxed) % SLOW_LEARNED_ONE_IN == SLOW_LEARNED_ONE_IN - 1 {
             self.watchdog.lock().record(size, took);
         }
     }

@@ -58,7 +58,7 @@ impl Pipeline {
                 deployment.instruments.retry_denied();
                 continue;
             }
-            match self.try_out(deployment, declared, ask).await {
+            match self.try_out(deployment, declared, ask, permitted).await {
                 Ok(stood_in) => {
                     declared.counts.answered();
                     return Ok(stood_in);
@@ -79,6 +79,7 @@ impl Pipeline {
         deployment: &Arc<Deployment>,
         declared: &Declared,
         ask: &Ask<'_>,
+        fallbacks: Fallbacks,
     ) -> Result<StoodIn, Error> {
         let other = match &declared.stand_in {
             StandIn::Prediction(prediction) => return predict(prediction, ask.rows),
@@ -92,8 +93,8 @@ impl Pipeline {
         let mut checked = Checked { inputs: ask.inputs.clone(), outputs: Vec::new(), ..*ask.checked };
         let prepared = self.preparer().rows(&other, &mut checked, ask.entry, ask.until).await?;
         let (entry, level, until) = (&**ask.entry, ask.checked.level, ask.until);
-        let question =
-            Question { entry, rows: prepared.rows, level, ready: Instant::now(), until, fallbacks: Fallbacks::ALL };
+        let (rows, ready) = (prepared.rows, Instant::now());
+        let question = Question { entry, rows, level, ready, until, fallbacks };
         let served = ladder::ask(&other, &question).await.map_err(|unserved| unserved.error)?;
         Ok(StoodIn { answer: served.answer, by: Some(other), rung: declared.kind })
     }

@@ -18,7 +18,7 @@ use crate::guard::BreakerState;
 use crate::monitor::{RungCounts, Trial};
 use crate::registry::golden::differs;
 use crate::registry::{Deployment, Rung, Sample, made_up_row};
-use crate::types::{Error, Reason, RungKind, Tensor, Wishes};
+use crate::types::{Error, Fallbacks, Reason, RungKind, Tensor, Wishes};
 
 /// Between two looks whether a trial is due.
 const LOOK: Duration = Duration::from_millis(250);
@@ -94,7 +94,7 @@ impl Pipeline {
         };
         let (inputs, rows) = (sample.inputs.clone(), &sample.rows);
         let ask = Ask { entry: &entry, checked: &checked, inputs, rows, until: now + PATIENCE };
-        Ok(self.try_out(deployment, declared, &ask).await?.answer.outputs)
+        Ok(self.try_out(deployment, declared, &ask, Fallbacks::ALL).await?.answer.outputs)
     }
 }
 

@@ -48,7 +48,8 @@ impl RegistrySource for Source {
 fn found(folder: &str, model: Result<Vec<Version>, &'static str>) -> Found {
     let listing = model.map_err(str::to_owned).and_then(|versions| {
         let versions = versions.into_iter().map(candidate).collect();
-        let config = ModelConfig::parse("model.toml", "max_batch_size = 1\n").expect("settings");
+        let device = if folder == "gpu" { "device.policy = \"require-gpu\"\n" } else { "" };
+        let config = ModelConfig::parse("model.toml", &format!("max_batch_size = 1\n{device}")).expect("settings");
         Listing { name: folder.parse().expect("a name"), config, versions }.choose_versions()
     });
     Found { folder: folder.to_owned(), listing }
@@ -134,6 +135,15 @@ async fn at_the_start_what_is_there_is_taken_and_later_what_has_settled() {
     world.look(20.0);
     world.look(30.0);
     assert_eq!(world.states(), ["m 1 ready"]);
+}
+
+#[tokio::test]
+async fn a_model_that_needs_a_worker_is_not_served_without_one() {
+    let mut world = World::new(Vec::new());
+    world.says("gpu", Ok(vec![Version("1", 7, GOOD)]));
+    assert_eq!(world.look(0.0).failed, 1);
+    let told = "gpu 1 failed `device.policy`: \"require-gpu\", but the server runs no worker; its setting `device` and its log say why";
+    assert_eq!(world.states(), [told]);
 }
 
 #[tokio::test]

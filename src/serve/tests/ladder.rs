@@ -1,211 +1,14 @@
 //! Devices that fail, on a virtual clock: whatever happens to the first, clients notice nothing, or are told.
 
-use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::super::Pipeline;
 use super::book::Random;
-use crate::config::ModelConfig;
-use crate::device::{Cores, Device, Executor, Lifeline};
-use crate::guard::{Admission, Limits, Memory};
-use crate::model::About;
-use crate::monitor::{Monitor, Settings};
-use crate::registry::{Allowance, Pools, Registry, Spawn};
-use crate::types::{
-    DataType, Error, Fallbacks, InferAnswer, InferRequest, NamedTensor, Presence, Reason, Rows, RungKind, Shape,
-    Signature, Tensor, TensorSpec, Wishes,
-};
-
-/// Kills the process that computes it.
-const POISON: f32 = 6666.0;
-const TIMEOUT: Duration = Duration::from_secs(20);
-const MILLI: Duration = Duration::from_millis(1);
-
-/// A process that computes, and what is wrong with it.
-#[derive(Default)]
-struct Process {
-    up: AtomicBool,
-    generation: AtomicU64,
-    hangs: AtomicBool,
-    slow: AtomicBool,
-    gives_nan: AtomicBool,
-    /// Rows that it has memory for; 0 for any.
-    fits: AtomicUsize,
-    ended: Arc<Notify>,
-    /// Sizes of the batches that it was asked for.
-    asked: Mutex<Vec<usize>>,
-}
-
-impl Process {
-    fn start(&self) {
-        self.generation.fetch_add(1, Relaxed);
-        self.up.store(true, Relaxed);
-    }
-
-    fn kill(&self) {
-        self.up.store(false, Relaxed);
-        self.ended.notify_waiters();
-    }
-}
-
-impl Lifeline for Process {
-    fn is_up(&self) -> bool {
-        self.up.load(Relaxed)
-    }
-
-    fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
-    }
-
-    fn why_down(&self) -> String {
-        "it was killed".to_owned()
-    }
-}
-
-/// Doubles its rows in a process, or, without one, here.
-struct Doubling(Option<Arc<Process>>);
-
-impl Executor for Doubling {
-    fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
-        let joined = Tensor::join(parts.iter().map(|part| &part.inputs()[0])).expect("same shapes");
-        let values = joined.to_f32().expect("f32");
-        let mut factor = 2.0;
-        if let Some(process) = &self.0 {
-            process.asked.lock().push(values.len());
-            if process.up.load(Relaxed) && values.contains(&POISON) {
-                process.kill();
-            }
-            if !process.up.load(Relaxed) {
-                return Err(Error::new(Reason::DeviceLost, "the process ended"));
-            }
-            let fits = process.fits.load(Relaxed);
-            if fits > 0 && values.len() > fits {
-                return Err(Error::new(Reason::DeviceMemory, "out of memory"));
-            }
-            if process.gives_nan.load(Relaxed) {
-                factor = f32::NAN;
-            }
-        }
-        let doubled: Vec<f32> = values.iter().map(|value| value * factor).collect();
-        Ok(vec![Tensor::from_f32(joined.shape().clone(), &doubled).expect("a tensor")])
-    }
-
-    fn rebuild(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-struct World {
-    process: Arc<Process>,
-    pipeline: Arc<Pipeline>,
-    tasks: Arc<Mutex<JoinSet<()>>>,
-}
-
-impl World {
-    /// A model in a process, and, if `beside`, on the processors as well, where a batch takes three times as long.
-    fn new(beside: bool) -> Arc<Self> {
-        Self::of(beside, "")
-    }
-
-    /// The same, with the rungs that this `model.toml` declares.
-    fn of(beside: bool, settings: &str) -> Arc<Self> {
-        let monitor = Monitor::new(Settings { page_age_max: Duration::ZERO, ..Settings::default() });
-        let tasks: Arc<Mutex<JoinSet<()>>> = Arc::default();
-        let set = Arc::clone(&tasks);
-        let spawn: Spawn = Arc::new(move |_, _, task| drop(set.lock().spawn(task)));
-        let cores = Cores::new("test", 1).expect("a pool");
-        let registry = Registry::new(Arc::clone(&monitor), Pools::alike(cores.clone()), spawn, Allowance::default());
-        let process = Arc::<Process>::default();
-        process.start();
-        let mut devices =
-            vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
-        if beside {
-            let timing = Box::new(|_: &[Rows]| 3 * MILLI);
-            devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
-        }
-        let max_batch_size = NonZeroUsize::new(8).expect("eight");
-        let config = ModelConfig::parse("model.toml", settings).expect("settings");
-        let config = ModelConfig { max_batch_size, ..config };
-        registry.deploy_on(&"m".parse().expect("a name"), about(), &config, devices);
-        let admission = Admission::new(Limits { requests_max: 1000, bytes_max: 1 << 20 }, Memory::new(usize::MAX));
-        Arc::new(Self { process, pipeline: Pipeline::new(registry, monitor, admission, cores, TIMEOUT), tasks })
-    }
-
-    /// Asks for the double of `rows` times `value`.
-    async fn ask(&self, value: f32, rows: usize) -> Result<InferAnswer, Error> {
-        self.ask_of(Fallbacks::ALL, value, rows).await
-    }
-
-    /// The same, of the first device and those that are permitted.
-    async fn ask_of(&self, fallbacks: Fallbacks, value: f32, rows: usize) -> Result<InferAnswer, Error> {
-        let now = Instant::now();
-        let client = self.pipeline.admission().client(IpAddr::from([10, 0, 0, 1]));
-        let entry = self.pipeline.enter(&client, now, None)?;
-        let mut journey = entry.handle();
-        let tensor = Tensor::from_f32(Shape::new(&[rows, 1]), &vec![value; rows]).expect("a tensor");
-        let inputs = vec![NamedTensor { name: "x".to_owned(), tensor }];
-        let wishes = Wishes { fallbacks, ..Wishes::default() };
-        let request = InferRequest { model: "m".to_owned(), inputs, wishes, ..InferRequest::default() };
-        let answered = self.pipeline.infer(&entry, request, &mut journey).await;
-        if let Ok(answer) = &answered {
-            let given = answer.outputs[0].tensor.to_f32().expect("f32");
-            let own = |given: &f32| given.is_nan() || (given - value * 2.0).abs() < 1e-6;
-            assert!(given.len() == rows && given.iter().all(own), "a stranger's rows: {value} became {given:?}");
-        }
-        journey.finish(answered.as_ref().map(|_| 1), Instant::now());
-        answered
-    }
-
-    /// Asks `count` times, one after the other, and tells who answered.
-    async fn asks(&self, count: u16) -> Vec<&'static str> {
-        let mut rungs = Vec::new();
-        for value in 0..count {
-            rungs.push(self.ask(f32::from(value), 1).await.expect("an answer").rung.expect("one of two").label());
-        }
-        rungs
-    }
-
-    fn metric(&self, line: &str) -> u64 {
-        let page = self.pipeline.monitor().render(Instant::now());
-        let found = page.lines().find_map(|shown| shown.strip_prefix(line)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("{line} in {page}"))
-    }
-
-    async fn end(&self) {
-        self.pipeline.registry().drain();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock());
-        while tasks.join_next().await.is_some() {}
-    }
-}
-
-fn simulated(process: &Arc<Process>) -> Device {
-    let state = Arc::clone(process);
-    let timing = move |_: &[Rows]| match () {
-        () if !state.up.load(Relaxed) => Duration::ZERO,
-        () if state.hangs.load(Relaxed) => Duration::from_hours(1),
-        () if state.slow.load(Relaxed) => 90 * MILLI,
-        () => MILLI,
-    };
-    Device::Simulated(Box::new(Doubling(Some(Arc::clone(process)))), Box::new(timing), Arc::clone(&process.ended))
-}
-
-fn about() -> About {
-    let spec = |name: &str| TensorSpec {
-        name: name.to_owned(),
-        dtype: DataType::Fp32,
-        row: vec![Some(1)],
-        presence: Presence::Required,
-    };
-    let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    About { signature, prepare: None, scoring: None, platform: "simulated" }
-}
+use super::devices::{MILLI, POISON, World};
+use crate::types::{Fallbacks, Reason, RungKind};
 
 /// A process that is killed, hangs and lacks memory again and again, while clients ask.
 async fn world(seed: u64) -> [u64; 2] {
@@ -287,6 +90,9 @@ async fn a_device_that_hangs_is_overdue_and_stopped() {
     assert_eq!(world.metric("sconce_breaker_state{model=\"m\",version=\"1\",rung=\"worker\"}"), 2);
     let overdue = "sconce_rung_failures_total{model=\"m\",version=\"1\",rung=\"worker\",reason=\"device_overdue\"}";
     assert_eq!(world.metric(overdue), 1);
+    let error = world.ask_of(Fallbacks::NONE, 1.0, 1).await.expect_err("nobody else may answer");
+    let told = "the device \"worker\" has failed and is left alone for a while";
+    assert_eq!((error.reason(), error.detail()), (Reason::BreakerOpen, told));
     // Well again, it is asked again when its time is over.
     world.process.hangs.store(false, Relaxed);
     assert_eq!(world.asks(2).await, ["cpu"; 2]);
