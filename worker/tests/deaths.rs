@@ -59,7 +59,7 @@ fn was_lost(outcome: Outcome, since: Instant) -> String {
     assert_eq!(error.reason(), Reason::DeviceLost);
     assert!(at.saturating_duration_since(since) < AT_ONCE, "it showed after {:?}", at - since);
     let told = "the device's worker was lost with the batch: ";
-    error.detail().strip_prefix(told).unwrap_or_else(|| panic!("{error}")).to_owned()
+    error.detail().strip_prefix(told).expect("lost with the batch").to_owned()
 }
 
 #[test]
@@ -88,17 +88,15 @@ fn while_it_is_down_batches_fail_and_say_why() {
     let (supervisor, _) = worker();
     let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
     let link = executor.link();
-    let (told, heard) = std::sync::mpsc::sync_channel(16);
-    link.watch(move |is_up| told.try_send(is_up).expect("room"));
-    assert_eq!(heard.recv(), Ok(true));
     let generation = link.generation();
     supervisor.kill();
-    assert_eq!(heard.recv(), Ok(false));
+    until("a death", || !link.is_up());
     let error = executor.run(&[bytes(1, 1)]).expect_err("down");
     assert_eq!(error.reason(), Reason::DeviceLost);
     assert!(error.detail().starts_with("the device's worker cannot run the model: "), "{error}");
-    assert_eq!(heard.recv(), Ok(true));
-    assert!(executor.is_up() && link.generation() > generation);
+    assert!(!link.why_down().is_empty());
+    until_back(&supervisor, &executor, 0);
+    assert!(link.generation() > generation && link.why_down().is_empty());
     assert_eq!(executor.run(&[bytes(1, 1)]).expect("outputs").len(), 1);
 }
 

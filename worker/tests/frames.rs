@@ -100,11 +100,14 @@ fn nonsense_on_the_control_socket_ends_it() {
     }
 }
 
+/// Makes nonsense of a batch, by places that it is given a maker of.
+type Lie = fn(&mut Run, fn(u64, u64) -> Place);
+
 #[test]
 fn batches_that_make_no_sense_end_it() {
     let scratch = Scratch::new("frames-nonsense");
     let beyond = |offset, bytes| Place { offset, bytes };
-    let lies: [fn(&mut Run, fn(u64, u64) -> Place); 7] = [
+    let lies: [Lie; 7] = [
         |run, place| run.inputs[0].place = place(AREA_BYTES - 1, 6),
         |run, place| run.inputs[0].place = place(u64::MAX, 6),
         |run, place| run.inputs[0].place = place(0, 5),
@@ -151,7 +154,7 @@ fn changed_frames_are_answered_or_end_it_by_its_own_will() {
     let mut runner = TestRunner::new(ProptestConfig { cases: 150, ..ProptestConfig::default() });
     let outcome = runner.run(&change, |(at, value)| {
         let mut started = started.borrow_mut();
-        let (mut worker, mut channel, _file) = started.take().unwrap_or_else(|| {
+        let (mut worker, mut channel, file) = started.take().unwrap_or_else(|| {
             let (mut worker, _) = Direct::start(&[]);
             let (channel, file) = worker.load_identity(&scratch.0);
             (worker, channel, file)
@@ -162,7 +165,7 @@ fn changed_frames_are_answered_or_end_it_by_its_own_will() {
         frame[at] = value;
         channel.send_raw(&frame).expect("sent");
         if channel.receive::<Answer>().is_ok() {
-            *started = Some((worker, channel, _file));
+            *started = Some((worker, channel, file));
         } else {
             prop_assert_eq!(worker.ending().code(), UNREADABLE, "byte {} is {}", at, value);
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sconce::device::wire::{Hello, Report, encode};
-use sconce::device::{Executor as _, FaultInjection, Supervisor, WorkerSettings, WorkerState};
+use sconce::device::{Executor as _, FaultInjection, Lifeline as _, Supervisor, WorkerSettings, WorkerState};
 use sconce::model::Files;
 use sconce::types::{Error, Reason};
 use support::direct::Scratch;
@@ -38,8 +38,8 @@ fn said(report: &Report, change: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut frame = Vec::new();
     encode(report, &mut frame).expect("short");
     change(&mut frame);
-    let escaped: String = frame.iter().map(|byte| format!("\\{byte:03o}")).collect();
-    format!("printf '{escaped}' >&0")
+    let escaped: Vec<String> = frame.iter().map(|byte| format!("\\{byte:03o}")).collect();
+    format!("printf '{}' >&0", escaped.concat())
 }
 
 fn hello() -> Report {
@@ -140,7 +140,7 @@ fn a_model_that_was_registered_early_comes_when_the_worker_does() {
     assert!(matches!(&seen.states()[..], [WorkerState::Starting, WorkerState::Up(_)]));
     supervisor.stop();
     assert_eq!(supervisor.state(), WorkerState::Stopped);
-    assert!(!supervisor.wait_up(Duration::from_secs(60)));
+    assert!(!supervisor.wait_up(Duration::from_mins(1)));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn files_that_have_changed_are_not_loaded_again() {
     executor.load_again_if(|| Err(Error::new(Reason::Model, "its files have changed")));
     supervisor.kill();
     let link = executor.link();
-    until("a refusal", || link.why().is_some_and(|why| why == "its files have changed"));
+    until("a refusal", || link.why_down() == "its files have changed");
     assert_eq!(executor.run(&[]).expect_err("down").reason(), Reason::DeviceLost);
 }
 

@@ -4,17 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::channel::Channel;
 use super::process::Process;
 use crate::device::Lifeline;
-
-/// Who is told whether a model is up, and what it was told last.
-struct Watcher {
-    tell: Box<dyn Fn(bool) + Send + Sync>,
-    told: bool,
-}
 
 /// Whether a model is loaded in its worker.
 #[derive(Default)]
@@ -23,7 +17,6 @@ pub struct Link {
     settled: Condvar,
     /// Grows with each change of what an executor has to know, so that a look at it need not lock.
     generation: AtomicU64,
-    watchers: Mutex<Vec<Watcher>>,
 }
 
 #[derive(Default)]
@@ -66,15 +59,6 @@ impl Link {
         }
     }
 
-    /// Has `tell` called with whether the model is up: now, and whenever that changes, from threads of the supervisor or of the
-    /// device. It must not wait for anything.
-    pub fn watch(&self, tell: impl Fn(bool) + Send + Sync + 'static) {
-        let mut watchers = self.watchers.lock();
-        let told = self.is_up();
-        tell(told);
-        watchers.push(Watcher { tell: Box::new(tell), told });
-    }
-
     pub(super) fn loading(&self) {
         self.change(Condition::Loading, None);
     }
@@ -89,8 +73,9 @@ impl Link {
 
     /// As [`Link::down`], unless it has changed since this generation.
     pub(super) fn down_since(&self, generation: u64, why: &str) {
+        let state = self.state.lock();
         if self.generation() == generation {
-            self.down(why);
+            self.change_locked(state, Condition::Down(why.to_owned()), None);
         }
     }
 
@@ -123,24 +108,16 @@ impl Link {
     }
 
     fn change(&self, condition: Condition, fresh: Option<Seat>) {
-        let mut state = self.state.lock();
+        self.change_locked(self.state.lock(), condition, fresh);
+    }
+
+    fn change_locked(&self, mut state: MutexGuard<'_, State>, condition: Condition, fresh: Option<Seat>) {
         state.condition = condition;
         let unused = std::mem::replace(&mut state.fresh, fresh);
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(state);
         drop(unused);
         self.settled.notify_all();
-        self.tell_watchers();
-    }
-
-    /// Changes may come from two threads at once: what is told is how it is, and not what this one made of it.
-    fn tell_watchers(&self) {
-        let mut watchers = self.watchers.lock();
-        let is_up = self.is_up();
-        for watcher in watchers.iter_mut().filter(|watcher| watcher.told != is_up) {
-            watcher.told = is_up;
-            (watcher.tell)(is_up);
-        }
     }
 }
 

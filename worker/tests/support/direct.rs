@@ -28,10 +28,8 @@ impl Direct {
         let child = command.spawn().expect("a process");
         // The command keeps the worker's end open, which would hide its death.
         drop(command);
-        let hello = match ours.receive_within(PATIENCE) {
-            Ok(Some(Report::Hello(hello))) => hello,
-            other => panic!("{other:?}"),
-        };
+        let report = ours.receive_within(PATIENCE).expect("a frame");
+        let Some(Report::Hello(hello)) = report else { unreachable!("{report:?}") };
         (Self { child, control: Some(ours) }, hello)
     }
 
