@@ -21,6 +21,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     #[cfg(feature = "host")]
     host::build();
     #[cfg(feature = "cuda")]
-    cuda::build(Path::new(&std::env::var("OUT_DIR")?))?;
+    cuda::build()?;
     Ok(())
 }

@@ -9,8 +9,10 @@ use std::{env, fs};
 /// Hopper's.
 const COMPUTE_CAP: &str = "90";
 
-/// Compiles every `cuda/*.cu` into `out`, and writes a table of them there.
-pub(crate) fn build(out: &Path) -> Result<(), Box<dyn Error>> {
+/// Compiles every `cuda/*.cu`, and writes a table of them.
+#[expect(clippy::disallowed_methods, reason = "the settings of a build are its environment")]
+pub(crate) fn build() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
     for variable in ["CUDA_HOME", "CUDA_COMPUTE_CAP"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
@@ -21,7 +23,7 @@ pub(crate) fn build(out: &Path) -> Result<(), Box<dyn Error>> {
         let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let binary = out.join(&name).with_extension("fatbin");
         compile(&nvcc, &targets, &source, &binary)?;
-        writeln!(table, "    (\"{name}\", include_bytes!({:?})),", binary)?;
+        writeln!(table, r#"("{name}", include_bytes!(concat!(env!("OUT_DIR"), "/{name}.fatbin"))),"#)?;
     }
     table.push(']');
     fs::write(out.join("modules.rs"), table)?;
@@ -59,8 +61,8 @@ fn compile(nvcc: &Path, targets: &[String], source: &Path, binary: &Path) -> Res
         command.args(["-gencode", target]);
     }
     let status = command.arg("-o").arg(binary).arg(source).status();
-    match status.map_err(|error| format!("{}: {error}", nvcc.display()))?.success() {
-        true => Ok(()),
-        false => Err(format!("nvcc failed for {}", source.display()).into()),
+    if !status.map_err(|error| format!("{}: {error}", nvcc.display()))?.success() {
+        return Err(format!("nvcc failed for {}", source.display()).into());
     }
+    Ok(())
 }

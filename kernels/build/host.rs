@@ -6,6 +6,7 @@ use std::env;
 const SANITIZE: &str = "SCONCE_SANITIZE";
 
 /// Compiles and links them.
+#[expect(clippy::disallowed_methods, reason = "the settings of a build are its environment")]
 pub(crate) fn build() {
     println!("cargo:rerun-if-env-changed={SANITIZE}");
     let mut build = cc::Build::new();

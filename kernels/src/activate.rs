@@ -43,7 +43,7 @@ impl Activation {
         }
     }
 
-    /// Its value. NaN stays NaN; an infinity gives what the formula gives, which for the GELUs and SiLU of -infinity is NaN.
+    /// Its value. NaN stays NaN; an infinity gives what the formula gives, which for both forms of GELU, and for `Silu`, makes -infinity NaN.
     pub fn of(self, x: f64) -> f64 {
         match self {
             Self::Identity => x,

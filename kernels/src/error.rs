@@ -75,3 +75,18 @@ pub(crate) fn count(what: &'static str, got: usize) -> Result<u32, Error> {
         _ => Err(Error::Size { what, expected: "below 2^32 - 1", got }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn what_kernels_cannot_count_is_refused() {
+        let most = u32::MAX as usize;
+        assert_eq!(count("rows", most - 1), Ok(u32::MAX - 1));
+        for got in [most, most + 1, usize::MAX] {
+            let said = count("rows", got).expect_err("too many").to_string();
+            assert_eq!(said, format!("rows is {got}; expected below 2^32 - 1"));
+        }
+    }
+}

@@ -47,3 +47,21 @@ pub const KERNELS: &[(&str, &[&str])] = &[
 fn kernels_of(source: &str) -> &'static [&'static str] {
     KERNELS.iter().find(|(name, _)| *name == source).map_or(&[], |(_, kernels)| kernels)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::KERNELS;
+
+    #[test]
+    fn every_source_has_its_kernels_listed() {
+        let files = fs::read_dir("cuda").expect("the sources");
+        let paths = files.map(|file| file.expect("a file").path());
+        let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "cu"));
+        let mut names: Vec<String> = sources.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+        names.sort();
+        let listed: Vec<&str> = KERNELS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, listed);
+    }
+}

@@ -97,7 +97,7 @@ pub fn pack(rows: Ragged<'_>, padding: u32, first_position: u32, slots: usize) -
 }
 
 /// The ids of a row.
-fn row_of<'a>(rows: Ragged<'a>, source: usize) -> Option<&'a [u32]> {
+fn row_of(rows: Ragged<'_>, source: usize) -> Option<&[u32]> {
     let bounds = rows.offsets.get(source..source + 2)?;
     rows.ids.get(bounds[0] as usize..bounds[1] as usize)
 }

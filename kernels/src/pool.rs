@@ -99,7 +99,9 @@ pub fn pool<T: Element>(rows: &[T], offsets: &[u32], width: usize, pooling: Pool
             let length = vector.iter().map(|number| number * number).sum::<f64>().sqrt();
             // A NaN stays one, which a maximum would drop.
             let length = if length < LENGTH_MIN { LENGTH_MIN } else { length };
-            vector.iter_mut().for_each(|number| *number /= length);
+            for number in &mut vector {
+                *number /= length;
+            }
         }
         out.extend(vector);
     }

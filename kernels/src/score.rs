@@ -103,7 +103,8 @@ pub fn score<T: Element>(row: &[T], sharpness: f32) -> Option<Scored> {
     }
     let shares: Vec<f64> = values.iter().map(|value| ((value - top) * sharpness).exp()).collect();
     let sum: f64 = shares.iter().sum();
-    let class = values.iter().position(|value| *value == top)?;
+    // None is larger, so this is the first of the largest.
+    let class = values.iter().position(|value| *value >= top)?;
     let others = shares.iter().enumerate().filter(|(at, _)| *at != class);
     let runner_up = others.map(|(_, share)| *share).fold(0.0, f64::max);
     let probabilities: Vec<f64> = shares.iter().map(|share| share / sum).collect();

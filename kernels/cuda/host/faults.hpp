@@ -28,3 +28,9 @@ KERNEL fault_missing_barrier(unsigned* out) {
     out[threadIdx.x] = numbers[(threadIdx.x + 1) % 64];
 }
 REGISTER(fault_missing_barrier)
+
+// A thread ends before its copy has been made.
+KERNEL fault_lost_copies(unsigned* out) {
+    copy_later(shared<unsigned[64]>(), out);
+}
+REGISTER(fault_lost_copies)

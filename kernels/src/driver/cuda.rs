@@ -88,6 +88,27 @@ impl Driver for Cuda {
         // views; those are of this context, and hold the memory until the stream has been told of the kernel.
         #[expect(unsafe_code, reason = "what a kernel does is its own")]
         let launched = unsafe { builder.launch(config) };
-        launched.map(|_| ()).map_err(|error| launch.error(error))
+        launched.map(|_| ()).map_err(|error| launch.error(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MODULES;
+    use crate::KERNELS;
+
+    #[test]
+    fn every_kernel_is_in_its_fat_binary() {
+        let names: Vec<&str> = MODULES.iter().map(|(name, _)| *name).collect();
+        let listed: Vec<&str> = KERNELS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, listed);
+        for ((_, binary), (_, kernels)) in MODULES.iter().zip(KERNELS) {
+            for kernel in *kernels {
+                // Its section of machine code.
+                let section = format!(".text.{kernel}\0");
+                let is_there = binary.windows(section.len()).any(|bytes| bytes == section.as_bytes());
+                assert!(is_there, "{kernel}");
+            }
+        }
     }
 }

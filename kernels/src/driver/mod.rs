@@ -122,7 +122,7 @@ impl Launch {
     }
 
     #[cfg(any(feature = "host", feature = "cuda"))]
-    fn error(&self, detail: impl ToString) -> Error {
+    fn error(&self, detail: &(impl ToString + ?Sized)) -> Error {
         Error::Launch { kernel: self.kernel, detail: detail.to_string() }
     }
 }

@@ -38,5 +38,6 @@ pub(crate) trait Rig {
 /// Checks some cases of a strategy.
 pub(crate) fn for_cases<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    TestRunner::new(config).run(strategy, check).unwrap_or_else(|error| panic!("{error}"));
+    let checked = TestRunner::new(config).run(strategy, check);
+    assert!(checked.is_ok(), "{checked:?}");
 }

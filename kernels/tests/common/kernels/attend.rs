@@ -80,7 +80,8 @@ fn check_case<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCaseErr
     let qkv: Vec<T> = qkv_of(&mut Source(case.seed), tokens, case.heads, Flavour::Usual);
     let got = launch(rig, &qkv, &tiles(&bounds), case);
     let twin = attend(&qkv, case.heads, &bounds, case.reach);
-    expect_all("attend", &got, &twin, |_| error_of(&qkv))
+    let error = error_of(&qkv);
+    expect_all("attend", &got, &twin, |_| error)
 }
 
 /// A row of several tiles of queries and of keys; scores from which the largest is far, and late.
@@ -95,7 +96,8 @@ fn check_long_row<T: Number, R: Rig>(rig: &R) {
         let got = launch(rig, &qkv, &tiles(&[0, 200]), &case);
         let twin = attend(&qkv, case.heads, &[0, 200], reach);
         let values: Vec<T> = qkv.chunks_exact(96).flat_map(|token| &token[64..]).copied().collect();
-        expect_all("attend", &got, &twin, |_| 4.0 * error_of(&values)).expect("a long row");
+        let error = 4.0 * error_of(&values);
+        expect_all("attend", &got, &twin, |_| error).expect("a long row");
     }
 }
 

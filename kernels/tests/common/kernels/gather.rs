@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sconce_kernels::gather::{Gather, gather};
 
-use crate::common::buffer::Buffer;
+use crate::common::buffer::{Buffer, Poison};
 use crate::common::data::{Flavour, Number, Source, shifts};
 use crate::common::{Rig, for_cases};
 use crate::for_types;
@@ -49,7 +49,7 @@ fn check_case<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCaseErr
     let call =
         Gather { table: table_buffer.view(), indices: index_buffer.view(), width: case.width, out: out.view_mut() };
     call.launch(rig.driver()).expect("a sound call");
-    let bits = |numbers: Vec<T>| numbers.into_iter().map(|number| number.bits()).collect::<Vec<_>>();
+    let bits = |numbers: Vec<T>| numbers.into_iter().map(Poison::bits).collect::<Vec<_>>();
     prop_assert_eq!(bits(out.read()), bits(gather(&table, &indices, case.width)));
     Ok(())
 }

@@ -59,7 +59,7 @@ fn check_hostile(rig: &impl Rig, seed: u64) -> Result<(), TestCaseError> {
     let (rows, slots) = (source.below(6) as usize, source.below(80) as usize);
     let ids: Vec<u32> = (0..source.below(50)).map(|id| id + 7).collect();
     let mut wild = |length: usize, usual: u32| -> Vec<u32> {
-        let mut number = || if source.below(4) == 0 { source.bits() as u32 } else { source.below(usual) };
+        let mut number = || if source.below(4) == 0 { source.below(u32::MAX) } else { source.below(usual) };
         (0..length).map(|_| number()).collect()
     };
     let (begins, order, starts) = (wild(rows + 1, 50), wild(rows, 6), wild(rows + 1, 80));

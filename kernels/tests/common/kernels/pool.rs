@@ -74,19 +74,16 @@ fn check_case<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCaseErr
     let plain = pool(&numbers, &bounds, case.width, case.pooling, false);
     // Sums of up to 131 numbers in f32; a vector's length may be far below that of its largest term.
     let lost = magnitude(&numbers) * 131.0 * 1e-7;
-    let error = |at: usize| {
-        let vector = &plain[at / case.width * case.width..][..case.width];
-        let length = vector.iter().map(|number| number * number).sum::<f64>().sqrt();
-        let scale = if case.normalises { 1.0 / length.max(1e-12) } else { 1.0 };
-        if case.pooling == Pooling::First {
-            1e-7
-        } else if scale.is_finite() {
-            lost * scale
-        } else {
-            0.0
-        }
-    };
+    let errors: Vec<f64> = plain.chunks(case.width).map(|vector| lost * scale_of(vector, case.normalises)).collect();
+    let error = |at: usize| if case.pooling == Pooling::First { 1e-7 } else { errors[at / case.width] };
     expect_all("pool", &got, &twin, error)
+}
+
+/// What a pooled vector is multiplied with; 0 where that is NaN.
+fn scale_of(vector: &[f64], normalises: bool) -> f64 {
+    let length = vector.iter().map(|number| number * number).sum::<f64>().sqrt();
+    let scale = if normalises { 1.0 / length.max(1e-12) } else { 1.0 };
+    if scale.is_finite() { scale } else { 0.0 }
 }
 
 /// A vector of some width that is not normalised, of tokens about 1.

@@ -112,7 +112,8 @@ fn check_rows<T: Number, R: Rig>(rig: &R, row: &[f64], sharpness: f32) {
     let logits: Vec<T> = row.iter().map(|number| T::from_f64(*number)).collect();
     let (columns, flavour) = (row.len(), Flavour::Hostile);
     let case = Case { rows: 1, columns, sharpness, flavour, wants_probabilities: true, shift: 0, seed: 0 };
-    check_logits(rig, &logits, &case).unwrap_or_else(|error| panic!("{row:?} x {sharpness}: {error}"));
+    let checked = check_logits(rig, &logits, &case);
+    assert!(checked.is_ok(), "{row:?} x {sharpness}: {checked:?}");
 }
 
 /// Ties, classes that are ruled out, and rows that are no scores.
@@ -154,8 +155,8 @@ fn check_special_rows<R: Rig>(rig: &R) {
 /// Differences and products that are beyond f32 by themselves.
 fn check_extreme_sharpness<R: Rig>(rig: &R) {
     for sharpness in [1e-30, 1e-3, 1.0, 1e3, 1e30] {
-        for row in [&[3e38, -3e38, 1e38][..], &[1e-40, 0.0], &[1.0, 1.0 + 1e-6, 0.5], &[-3e38, -3e38], &[2e38]] {
-            let row: Vec<f64> = row.iter().map(|number| f64::from(*number as f32)).collect();
+        for row in [&[3e38_f32, -3e38, 1e38][..], &[1e-40, 0.0], &[1.0, 1.0 + 1e-6, 0.5], &[-3e38, -3e38], &[2e38]] {
+            let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
             check_rows::<f32, R>(rig, &row, sharpness);
         }
     }
