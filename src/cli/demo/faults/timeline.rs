@@ -1,0 +1,155 @@
+//! What is printed: a line each half second while it happens, and what came of it.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::calls::{Call, back_after, by_rung, errors, p99, returned_after};
+use super::fault::Fault;
+use crate::app::Server;
+use crate::cli::screen::say;
+use crate::device::{Supervisor, WorkerState};
+use crate::types::RungKind;
+
+/// p99 is back where it is at most so many times that before the first fault, or below the floor.
+const P99_TIMES_MAX: f64 = 1.5;
+/// Below this it is noise of a machine that does other things as well.
+const P99_FLOOR: Duration = Duration::from_millis(5);
+/// p99 must be back within this time.
+const BACK_MAX: Duration = Duration::from_secs(2);
+/// At least so much time is looked at before p99 is called back.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Errors that are shown word by word.
+const ERRORS_SHOWN: usize = 5;
+
+/// A fault, and the time that follows it.
+struct Phase {
+    fault: Fault,
+    begun: Instant,
+}
+
+/// Everything that has happened.
+pub(super) struct Timeline<'a> {
+    server: &'a Server,
+    supervisor: Arc<Supervisor>,
+    begun: Instant,
+    phases: Vec<Phase>,
+    calls: Vec<Call>,
+    /// Calls in lines that were printed.
+    printed: usize,
+}
+
+impl<'a> Timeline<'a> {
+    /// Begins now, with its heading.
+    pub(super) fn new(server: &'a Server, supervisor: Arc<Supervisor>) -> Self {
+        say("   time   answered   worker    cpu  errors       p99  breakers           worker");
+        Self { server, supervisor, begun: Instant::now(), phases: Vec::new(), calls: Vec::new(), printed: 0 }
+    }
+
+    /// A fault has happened.
+    pub(super) fn begin(&mut self, fault: Fault, what: &str) {
+        let now = Instant::now();
+        say(&format!(" {:>5.1} s  ── {what}", (now - self.begun).as_secs_f64()));
+        self.phases.push(Phase { fault, begun: now });
+    }
+
+    /// A call has ended.
+    pub(super) fn book(&mut self, call: Call) {
+        self.calls.push(call);
+    }
+
+    /// Is there nothing that keeps the worker from serving any model?
+    pub(super) fn is_well(&self) -> bool {
+        let (table, now) = (self.server.pipeline().registry().table(), Instant::now());
+        table.models().keys().all(|name| {
+            let deployment = table.route(name.as_str(), "");
+            deployment.is_ok_and(|deployment| deployment.rungs.first().trouble(now).is_empty())
+        })
+    }
+
+    /// Prints what has ended since the last line, and how the device is.
+    pub(super) fn print_line(&mut self) {
+        let calls = self.calls.get(self.printed..).unwrap_or_default();
+        let rungs = by_rung(calls);
+        let by = |rung| rungs.get(&rung).copied().unwrap_or(0);
+        let (all, worker, cpu) = (calls.len(), by(RungKind::Worker), by(RungKind::Cpu));
+        let (errors, p99) = (errors(calls).count(), millis(p99(calls)));
+        let (time, breakers) = (self.begun.elapsed().as_secs_f64(), self.breakers());
+        let state = self.state();
+        say(&format!(" {time:>5.1} s {all:>10} {worker:>8} {cpu:>6} {errors:>7} {p99:>9}  {breakers:<17}  {state}"));
+        self.printed = self.calls.len();
+    }
+
+    /// Of the workers' breakers, one a model.
+    fn breakers(&self) -> String {
+        let (table, now) = (self.server.pipeline().registry().table(), Instant::now());
+        let mut counts = [0; 3];
+        for name in table.models().keys() {
+            let Ok(deployment) = table.route(name.as_str(), "") else { continue };
+            let rungs = deployment.instruments.snapshot(now).rungs;
+            let worker = rungs.iter().find(|rung| rung.name == RungKind::Worker.label());
+            if let Some(count) = worker.and_then(|rung| counts.get_mut(usize::from(rung.breaker))) {
+                *count += 1;
+            }
+        }
+        let shown = [("closed", counts[0]), ("probing", counts[1]), ("open", counts[2])];
+        let shown = shown.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}"));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    fn state(&self) -> String {
+        let pid = self.supervisor.pid().map(|pid| format!(", process {pid}")).unwrap_or_default();
+        match self.supervisor.state() {
+            WorkerState::Starting => format!("starting{pid}"),
+            WorkerState::Up(_) => format!("up{pid}"),
+            WorkerState::Down { why, .. } => format!("down: {why}"),
+            WorkerState::Stopped => "stopped".to_owned(),
+        }
+    }
+
+    /// Prints what came of it all. True if nobody saw an error, and p99 was back in time after each fault.
+    pub(super) fn conclude(mut self) -> bool {
+        self.calls.sort_by_key(|call| call.due);
+        let rungs = by_rung(&self.calls).into_iter().map(|(rung, count)| format!("{count} by {}", rung.label()));
+        let wrong: Vec<&str> = errors(&self.calls).collect();
+        let (all, rungs, count) = (self.calls.len(), rungs.collect::<Vec<_>>().join(", "), wrong.len());
+        say(&format!("\n{all} requests: {rungs}; errors seen by clients: {count}"));
+        for error in wrong.iter().take(ERRORS_SHOWN) {
+            say(&format!("  {error}"));
+        }
+        let steady = p99(self.between(None, self.phases.first()));
+        let limit = steady.mul_f64(P99_TIMES_MAX).max(P99_FLOOR);
+        let (steady, shown) = (millis(steady), millis(limit));
+        say(&format!("p99 was {steady} before the first fault; it is back where it stays within {shown}:\n"));
+        say("  fault     p99 back after   slowest answer   answers by cpu   worker answers again after");
+        let mut is_good = wrong.is_empty() && !self.phases.is_empty();
+        for (at, phase) in self.phases.iter().enumerate() {
+            is_good &= self.print_phase(phase, self.phases.get(at + 1), limit);
+        }
+        say(if is_good { "\nNo client has noticed." } else { "\nThis should not have been noticed." });
+        is_good
+    }
+
+    /// Prints what came of one fault. True if p99 was back in time.
+    fn print_phase(&self, phase: &Phase, next: Option<&Phase>, limit: Duration) -> bool {
+        let calls = self.between(Some(phase), next);
+        let back = back_after(calls, phase.begun, limit, SETTLED);
+        let slowest = calls.iter().map(|call| call.took).max().unwrap_or_default();
+        let cpu = by_rung(calls).get(&RungKind::Cpu).copied().unwrap_or(0);
+        let shown = |time: Option<Duration>, none: &str| time.map_or(none.to_owned(), millis);
+        let (name, slowest) = (phase.fault.name(), millis(slowest));
+        let (back_shown, returned) = (shown(back, "never"), shown(returned_after(calls, phase.begun), "-"));
+        say(&format!("  {name:<8} {back_shown:>15} {slowest:>16} {cpu:>16} {returned:>28}"));
+        back.is_some_and(|time| time <= BACK_MAX)
+    }
+
+    /// Calls that were due from one phase to the next.
+    fn between(&self, from: Option<&Phase>, to: Option<&Phase>) -> &[Call] {
+        let at = |phase: &Phase| self.calls.partition_point(|call| call.due < phase.begun);
+        self.calls.get(from.map_or(0, at)..to.map_or(self.calls.len(), at)).unwrap_or_default()
+    }
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
