@@ -39,20 +39,25 @@ pub(super) fn p99(calls: &[Call]) -> Duration {
     times.get(rank - 1).copied().unwrap_or_default()
 }
 
-/// How long after a fault p99 was within `limit` again: that of all requests from then on, to the next fault.
+/// How long after a fault the first `window` of time began in which p99 was within `limit`.
 ///
-/// `calls`: those after the fault, by when they were due. `None`: it was not, or for no `settled` of time.
-pub(super) fn back_after(calls: &[Call], fault: Instant, limit: Duration, settled: Duration) -> Option<Duration> {
-    let end = calls.last()?.due;
-    let mut late = calls.iter().filter(|call| call.took > limit).count();
-    for (at, call) in calls.iter().enumerate() {
-        if end.saturating_duration_since(call.due) < settled {
+/// `calls`: those after the fault, by when they were due. `None`: there is no such window.
+pub(super) fn back_after(calls: &[Call], fault: Instant, limit: Duration, window: Duration) -> Option<Duration> {
+    let last = calls.last()?.due;
+    let (mut end, mut late) = (0, 0);
+    for (at, first) in calls.iter().enumerate() {
+        let until = first.due + window;
+        if until > last {
             return None;
         }
-        if late * 100 <= calls.len() - at {
-            return Some(call.due.saturating_duration_since(fault));
+        while let Some(call) = calls.get(end).filter(|call| call.due < until) {
+            late += usize::from(call.took > limit);
+            end += 1;
         }
-        late -= usize::from(call.took > limit);
+        if late * 100 <= end - at {
+            return Some(first.due.saturating_duration_since(fault));
+        }
+        late -= usize::from(first.took > limit);
     }
     None
 }
@@ -74,7 +79,7 @@ mod tests {
     use crate::types::RungKind;
 
     const LIMIT: Duration = Duration::from_millis(5);
-    const SETTLED: Duration = Duration::from_secs(1);
+    const WINDOW: Duration = Duration::from_secs(1);
 
     /// A call every 10 ms; `took` says how long each takes.
     fn calls(fault: Instant, count: u32, took: impl Fn(u32) -> u64) -> Vec<Call> {
@@ -96,15 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn p99_is_back_when_all_that_follow_are_quick() {
+    fn p99_is_back_where_a_whole_window_is_quick() {
         let fault = Instant::now();
-        let back = |calls: &[Call]| back_after(calls, fault, LIMIT, SETTLED).map(|time| time.as_millis());
+        let back = |calls: &[Call]| back_after(calls, fault, LIMIT, WINDOW).map(|time| time.as_millis());
         assert_eq!(back(&calls(fault, 300, |_| 2)), Some(0));
-        // 40 late ones: from the 38th on, two of 263 are late.
-        assert_eq!(back(&calls(fault, 300, |at| if at < 40 { 80 } else { 2 })), Some(380));
-        assert_eq!(back(&calls(fault, 300, |at| if at == 250 { 80 } else { 2 })), Some(0));
-        // Late again before the end: too little is left to say so.
-        assert_eq!(back(&calls(fault, 300, |at| if (200..210).contains(&at) { 80 } else { 2 })), None);
+        // 40 are late: the window of a hundred that begins with the last of them has only that one.
+        assert_eq!(back(&calls(fault, 300, |at| if at < 40 { 80 } else { 2 })), Some(390));
+        // Late again: from the last of the first ones to there is less than a window.
+        assert_eq!(back(&calls(fault, 300, |at| if at < 40 || (100..110).contains(&at) { 80 } else { 2 })), Some(1090));
+        // Too little is left to say so.
+        assert_eq!(back(&calls(fault, 300, |at| if at < 250 { 80 } else { 2 })), None);
         assert_eq!(back(&calls(fault, 300, |_| 80)), None);
         assert_eq!(back(&calls(fault, 50, |_| 2)), None);
         assert_eq!(back(&[]), None);

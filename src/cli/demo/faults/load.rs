@@ -54,7 +54,7 @@ impl Load {
         Ok((Self { stop, _senders: senders }, calls))
     }
 
-    /// Asks no more; what has been asked is still answered. Consumed only when the calls have been read to the end.
+    /// Asks no more; what has been asked is still answered.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }

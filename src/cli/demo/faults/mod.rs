@@ -28,6 +28,8 @@ use timeline::Timeline;
 const LOG_LEVEL: &str = "error,sconce::app::devices=off";
 /// A line of the timeline is printed so often.
 const TICK: Duration = Duration::from_millis(500);
+/// The worker and its breakers are looked at so often.
+const LOOK: Duration = Duration::from_millis(10);
 /// How much longer than its phase a fault may keep the worker from serving.
 const RETURN_MAX: Duration = Duration::from_secs(20);
 
@@ -90,11 +92,13 @@ async fn show(server: &Server, phase: Duration) -> anyhow::Result<bool> {
 async fn watch(timeline: &mut Timeline<'_>, calls: &mut mpsc::Receiver<Call>, phase: Duration) -> bool {
     let begun = Instant::now();
     let mut next = begun;
+    let mut looks = tokio::time::interval(LOOK);
     loop {
         next += TICK;
         loop {
             tokio::select! {
                 Some(call) = calls.recv() => timeline.book(call),
+                _ = looks.tick() => timeline.look(),
                 () = tokio::time::sleep_until(next) => break,
             }
         }

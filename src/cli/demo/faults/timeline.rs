@@ -9,6 +9,7 @@ use super::fault::Fault;
 use crate::app::Server;
 use crate::cli::screen::say;
 use crate::device::{Supervisor, WorkerState};
+use crate::guard::BreakerState;
 use crate::types::RungKind;
 
 /// p99 is back where it is at most so many times that before the first fault, or below the floor.
@@ -17,8 +18,8 @@ const P99_TIMES_MAX: f64 = 1.5;
 const P99_FLOOR: Duration = Duration::from_millis(5);
 /// p99 must be back within this time.
 const BACK_MAX: Duration = Duration::from_secs(2);
-/// At least so much time is looked at before p99 is called back.
-const SETTLED: Duration = Duration::from_millis(500);
+/// It is back where so much time goes by with it.
+const WINDOW: Duration = Duration::from_secs(1);
 /// Errors that are shown word by word.
 const ERRORS_SHOWN: usize = 5;
 
@@ -37,20 +38,38 @@ pub(super) struct Timeline<'a> {
     calls: Vec<Call>,
     /// Calls in lines that were printed.
     printed: usize,
+    /// How the device was when it was looked at last.
+    seen: String,
 }
 
 impl<'a> Timeline<'a> {
     /// Begins now, with its heading.
     pub(super) fn new(server: &'a Server, supervisor: Arc<Supervisor>) -> Self {
-        say("   time   answered   worker    cpu  errors       p99  breakers           worker");
-        Self { server, supervisor, begun: Instant::now(), phases: Vec::new(), calls: Vec::new(), printed: 0 }
+        say("    time   answered   worker    cpu  errors       p99  breakers              worker");
+        let (begun, phases, calls) = (Instant::now(), Vec::new(), Vec::new());
+        Self { server, supervisor, begun, phases, calls, printed: 0, seen: String::new() }
     }
 
     /// A fault has happened.
     pub(super) fn begin(&mut self, fault: Fault, what: &str) {
-        let now = Instant::now();
-        say(&format!(" {:>5.1} s  ── {what}", (now - self.begun).as_secs_f64()));
-        self.phases.push(Phase { fault, begun: now });
+        let begun = Instant::now();
+        say(&format!("{}  ── {what}", self.clock()));
+        self.phases.push(Phase { fault, begun });
+    }
+
+    /// Prints how the device is, if that has changed.
+    pub(super) fn look(&mut self) {
+        let (breakers, state) = (self.breakers(), self.state());
+        let seen = format!("{breakers:<20}  {state}");
+        if seen != self.seen {
+            say(&format!("{}{:48}{seen}", self.clock(), ""));
+            self.seen = seen;
+        }
+    }
+
+    /// Time since the beginning.
+    fn clock(&self) -> String {
+        format!("{:>6.2} s", self.begun.elapsed().as_secs_f64())
     }
 
     /// A call has ended.
@@ -74,26 +93,20 @@ impl<'a> Timeline<'a> {
         let by = |rung| rungs.get(&rung).copied().unwrap_or(0);
         let (all, worker, cpu) = (calls.len(), by(RungKind::Worker), by(RungKind::Cpu));
         let (errors, p99) = (errors(calls).count(), millis(p99(calls)));
-        let (time, breakers) = (self.begun.elapsed().as_secs_f64(), self.breakers());
-        let state = self.state();
-        say(&format!(" {time:>5.1} s {all:>10} {worker:>8} {cpu:>6} {errors:>7} {p99:>9}  {breakers:<17}  {state}"));
+        let (time, breakers, state) = (self.clock(), self.breakers(), self.state());
+        say(&format!("{time} {all:>10} {worker:>8} {cpu:>6} {errors:>7} {p99:>9}  {breakers:<20}  {state}"));
         self.printed = self.calls.len();
     }
 
     /// Of the workers' breakers, one a model.
     fn breakers(&self) -> String {
         let (table, now) = (self.server.pipeline().registry().table(), Instant::now());
-        let mut counts = [0; 3];
-        for name in table.models().keys() {
-            let Ok(deployment) = table.route(name.as_str(), "") else { continue };
-            let rungs = deployment.instruments.snapshot(now).rungs;
-            let worker = rungs.iter().find(|rung| rung.name == RungKind::Worker.label());
-            if let Some(count) = worker.and_then(|rung| counts.get_mut(usize::from(rung.breaker))) {
-                *count += 1;
-            }
-        }
-        let shown = [("closed", counts[0]), ("probing", counts[1]), ("open", counts[2])];
-        let shown = shown.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}"));
+        let models = table.models();
+        let deployments = models.keys().filter_map(|name| table.route(name.as_str(), "").ok());
+        let states: Vec<BreakerState> = deployments.map(|deployment| deployment.rungs.first().breaker(now)).collect();
+        let count = |state| states.iter().filter(|other| **other == state).count();
+        let shown = BreakerState::ALL.map(|state| (count(state), state.label()));
+        let shown = shown.iter().filter(|(count, _)| *count > 0).map(|(count, label)| format!("{count} {label}"));
         shown.collect::<Vec<_>>().join(", ")
     }
 
@@ -120,7 +133,7 @@ impl<'a> Timeline<'a> {
         let steady = p99(self.between(None, self.phases.first()));
         let limit = steady.mul_f64(P99_TIMES_MAX).max(P99_FLOOR);
         let (steady, shown) = (millis(steady), millis(limit));
-        say(&format!("p99 was {steady} before the first fault; it is back where it stays within {shown}:\n"));
+        say(&format!("p99 was {steady} before the first fault; it is back where it is within {shown} for a second:\n"));
         say("  fault     p99 back after   slowest answer   answers by cpu   worker answers again after");
         let mut is_good = wrong.is_empty() && !self.phases.is_empty();
         for (at, phase) in self.phases.iter().enumerate() {
@@ -133,7 +146,7 @@ impl<'a> Timeline<'a> {
     /// Prints what came of one fault. True if p99 was back in time.
     fn print_phase(&self, phase: &Phase, next: Option<&Phase>, limit: Duration) -> bool {
         let calls = self.between(Some(phase), next);
-        let back = back_after(calls, phase.begun, limit, SETTLED);
+        let back = back_after(calls, phase.begun, limit, WINDOW);
         let slowest = calls.iter().map(|call| call.took).max().unwrap_or_default();
         let cpu = by_rung(calls).get(&RungKind::Cpu).copied().unwrap_or(0);
         let shown = |time: Option<Duration>, none: &str| time.map_or(none.to_owned(), millis);
