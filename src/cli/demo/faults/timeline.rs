@@ -10,6 +10,7 @@ use crate::app::Server;
 use crate::cli::screen::say;
 use crate::device::{Supervisor, WorkerState};
 use crate::guard::BreakerState;
+use crate::registry::Rung;
 use crate::types::RungKind;
 
 /// p99 is back where it is at most so many times that before the first fault, or below the floor.
@@ -38,6 +39,8 @@ pub(super) struct Timeline<'a> {
     calls: Vec<Call>,
     /// Calls in lines that were printed.
     printed: usize,
+    /// Did the worker answer any of those in the last line?
+    worker_answers: bool,
     /// How the device was when it was looked at last.
     seen: String,
 }
@@ -47,7 +50,7 @@ impl<'a> Timeline<'a> {
     pub(super) fn new(server: &'a Server, supervisor: Arc<Supervisor>) -> Self {
         say("    time   answered   worker    cpu  errors       p99  breakers              worker");
         let (begun, phases, calls) = (Instant::now(), Vec::new(), Vec::new());
-        Self { server, supervisor, begun, phases, calls, printed: 0, seen: String::new() }
+        Self { server, supervisor, begun, phases, calls, printed: 0, worker_answers: false, seen: String::new() }
     }
 
     /// A fault has happened.
@@ -59,12 +62,15 @@ impl<'a> Timeline<'a> {
 
     /// Prints how the device is, if that has changed.
     pub(super) fn look(&mut self) {
-        let (breakers, state) = (self.breakers(), self.state());
-        let seen = format!("{breakers:<20}  {state}");
+        let seen = self.device();
         if seen != self.seen {
-            say(&format!("{}{:48}{seen}", self.clock(), ""));
+            self.print("", &seen);
             self.seen = seen;
         }
+    }
+
+    fn print(&self, figures: &str, device: &str) {
+        say(&format!("{}{figures:<45}  {device}", self.clock()));
     }
 
     /// Time since the beginning.
@@ -77,13 +83,13 @@ impl<'a> Timeline<'a> {
         self.calls.push(call);
     }
 
-    /// Is there nothing that keeps the worker from serving any model?
+    /// Does the worker answer, and nothing keeps it from serving any model?
     pub(super) fn is_well(&self) -> bool {
         let (table, now) = (self.server.pipeline().registry().table(), Instant::now());
-        table.models().keys().all(|name| {
-            let deployment = table.route(name.as_str(), "");
-            deployment.is_ok_and(|deployment| deployment.rungs.first().trouble(now).is_empty())
-        })
+        let models = table.models();
+        let mut deployments = models.keys().map(|name| table.route(name.as_str(), ""));
+        let serves = |rung: &Rung| rung.is_up() && rung.breaker(now) == BreakerState::Closed;
+        self.worker_answers && deployments.all(|deployment| deployment.is_ok_and(|found| serves(found.rungs.first())))
     }
 
     /// Prints what has ended since the last line, and how the device is.
@@ -93,9 +99,13 @@ impl<'a> Timeline<'a> {
         let by = |rung| rungs.get(&rung).copied().unwrap_or(0);
         let (all, worker, cpu) = (calls.len(), by(RungKind::Worker), by(RungKind::Cpu));
         let (errors, p99) = (errors(calls).count(), millis(p99(calls)));
-        let (time, breakers, state) = (self.clock(), self.breakers(), self.state());
-        say(&format!("{time} {all:>10} {worker:>8} {cpu:>6} {errors:>7} {p99:>9}  {breakers:<20}  {state}"));
-        self.printed = self.calls.len();
+        self.print(&format!(" {all:>10} {worker:>8} {cpu:>6} {errors:>7} {p99:>9}"), &self.device());
+        (self.printed, self.worker_answers) = (self.calls.len(), worker > 0);
+    }
+
+    /// The workers' breakers, and the worker itself.
+    fn device(&self) -> String {
+        format!("{:<20}  {}", self.breakers(), self.state())
     }
 
     /// Of the workers' breakers, one a model.
