@@ -10,7 +10,8 @@
 #
 #   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
 #   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
-#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree
+#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree;
+#                       faults needs the sconce-worker of the same build beside it
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -23,7 +24,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-steps=(fmt shell docker deny clippy doc test build demo triton kserve bench export)
+steps=(fmt shell docker deny clippy doc test build demo faults triton kserve bench export)
 
 about() {
     case $1 in
@@ -36,6 +37,7 @@ about() {
         test) echo "Rust tests" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
+        faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
         triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
         bench) echo "sconce bench against a real Triton" ;;
@@ -123,7 +125,7 @@ server_path() {
     if [[ -n ${SCONCE_BIN:-} ]]; then
         echo "$SCONCE_BIN"
     else
-        cargo build --release --locked --quiet >&2
+        cargo build --release --locked --quiet -p sconce -p sconce-worker >&2
         echo "$CARGO_TARGET_DIR/release/sconce"
     fi
 }
@@ -164,12 +166,18 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
-step_build() { cargo build --release --locked; }
+step_build() { cargo build --release --locked -p sconce -p sconce-worker; }
 
 step_demo() {
     local server
     server=$(server_path)
     "$server" demo --once
+}
+
+step_faults() {
+    local server
+    server=$(server_path)
+    "$server" demo --kill-device
 }
 
 # against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN.

@@ -54,7 +54,9 @@ const UNREACHABLE: &[&str] = &[
     "no answer is remembered for these inputs",
     "no such version is ready; does `versions` keep it?",
     // The server ends in the middle of it.
+    "a client ended without an answer: {error}",
     "connect to the demo's server",
+    "the server was started without a worker",
     "decode a message: {error}",
     // What is checked before does not let it happen; said rather than unwrapped.
     "a batch of 2^32 tokens",
@@ -87,6 +89,7 @@ const UNREACHABLE: &[&str] = &[
     "the answer has no output",
     "the model has no input",
     "write the report",
+    "a shipped model did not load; the log above says why",
     "{model}/{name} is not shipped",
 ];
 

@@ -60,7 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["monitor"]),
     ("prost", &["api", "cli"]),
     ("rayon", &["device"]),
-    ("rustix", &["app", "model", "device"]),
+    ("rustix", &["app", "model", "device", "cli"]),
     ("thread_priority", &["device"]),
     ("tokenizers", &["model"]),
     ("tonic", &["api", "cli"]),

@@ -19,7 +19,7 @@ const GPUS: &str = "/proc/driver/nvidia/gpus";
 /// Starts the workers that the configuration asks for. Where it leaves the choice, what is missing for a GPU is told in the log
 /// and by a metric.
 pub(super) fn start(config: &Config, monitor: &Arc<Monitor>, faults: bool) -> (Vec<Arc<Supervisor>>, Vec<Arc<Watch>>) {
-    let path = config.worker.path.clone().or_else(beside_server);
+    let path = config.worker.path.clone().or_else(worker_beside_server);
     let devices = match config.device {
         DeviceChoice::Cpu => Vec::new(),
         DeviceChoice::Worker => vec!["cpu".to_owned()],
@@ -73,7 +73,8 @@ fn gpus(shown: &Path) -> Option<usize> {
     fs::read_dir(shown).ok().map(Iterator::count)
 }
 
-fn beside_server() -> Option<PathBuf> {
+/// Where the worker's program is, unless the configuration says where.
+pub fn worker_beside_server() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.with_file_name(WORKER))
 }
 

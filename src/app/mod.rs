@@ -11,6 +11,7 @@ mod signals;
 mod tasks;
 mod telemetry;
 
+pub use devices::worker_beside_server;
 pub use environment::keep_pools_from_spinning;
 pub use server::{Extras, Server};
 pub use signals::Signals;

@@ -58,6 +58,11 @@ impl Rung {
         self.is_up() && self.health.state(now) != BreakerState::Open
     }
 
+    /// Where its breaker stands.
+    pub fn breaker(&self, now: Instant) -> BreakerState {
+        self.health.state(now)
+    }
+
     /// What keeps it from serving; empty if nothing does.
     pub fn trouble(&self, now: Instant) -> String {
         if let Some(why) = self.health.down() {

@@ -35,3 +35,13 @@ fn a_picture_that_cannot_be_read_is_named() {
     let told = refused(&["--image", "/tmp", "--picture", "/nowhere/a.png"]);
     assert!(told.contains("read the picture /nowhere/a.png: No such file or directory"), "{told}");
 }
+
+#[test]
+fn a_worker_that_is_not_there_is_told_with_how_to_build_it() {
+    let output = run(&["demo", "--kill-device", "--worker", "/nowhere/sconce-worker"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let told = text(&output.stderr);
+    let expected = "error: there is no worker's program at /nowhere/sconce-worker: \
+                    build it with `cargo build --release -p sconce-worker`, or name it with --worker";
+    assert_eq!(told.trim_end(), expected);
+}

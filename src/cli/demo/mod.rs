@@ -1,6 +1,7 @@
 //! `sconce demo`: the shipped models, or one that the user brings, served for real and asked.
 
 mod ask;
+mod faults;
 mod given;
 mod held_out;
 mod question;
@@ -21,15 +22,20 @@ use crate::config::{Config, LogFormat};
 use crate::registry::{RegistrySource, Shipped, Single};
 use given::Given;
 
+/// Traffic for each model.
+const TRAFFIC: Duration = Duration::from_secs(3);
+/// Traffic before the first fault, and after each.
+const PHASE: Duration = Duration::from_secs(5);
+
 /// How the demo runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
     /// Exit when the figures are printed; the exit code is 1 if an accuracy is not the committed one.
     #[arg(long)]
     once: bool,
-    /// Seconds of traffic for each model.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=3600))]
-    seconds: u64,
+    /// Seconds of traffic for each model [default: 3], or before and after each fault [default: 5].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    seconds: Option<u64>,
     /// Serve the text model in this Hugging Face folder instead, and ask it about some sentences.
     #[arg(long, value_name = "FOLDER", conflicts_with = "image")]
     text: Option<PathBuf>,
@@ -39,15 +45,31 @@ pub(super) struct Flags {
     /// JPEG or PNG files to ask the image model about, instead of a picture that ships.
     #[arg(long, value_name = "FILE", requires = "image")]
     picture: Vec<PathBuf>,
+    /// Serve the shipped models through a worker under load, kill it, freeze it and feed it garbage, and show what clients
+    /// see; the exit code is 1 if one saw an error, or answers were not as quick as before within 2 seconds.
+    #[arg(long, conflicts_with_all = ["once", "text", "image"])]
+    kill_device: bool,
+    /// The worker's program, where it is not beside the server's.
+    #[arg(long, value_name = "FILE", requires = "kill_device")]
+    worker: Option<PathBuf>,
 }
 
 /// Serves, asks, prints; then serves on until Ctrl-C. Errors: the server or a call fails.
 pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
+    if flags.kill_device {
+        let phase = flags.seconds.map_or(PHASE, Duration::from_secs);
+        return faults::run(flags.worker.as_deref(), phase);
+    }
     let _log = start_log(LogFormat::Pretty, "warn").map_err(anyhow::Error::msg)?;
+    runtime()?.block_on(demo(local_config(), flags))
+}
+
+/// Of a server for this demo only.
+fn local_config() -> Config {
     let mut config = Config::default();
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.grpc, config.metrics, config.shutdown.delay) = (any_port, any_port, Duration::ZERO);
-    runtime()?.block_on(demo(config, flags))
+    config
 }
 
 async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
@@ -63,7 +85,7 @@ async fn demo(config: Config, flags: &Flags) -> anyhow::Result<ExitCode> {
     let failed = server.loaded().await;
     let what = given.as_ref().map_or("the shipped models", |given| given.name());
     say(&format!("sconce {} serves {what} on {}", env!("CARGO_PKG_VERSION"), server.grpc()));
-    let time = Duration::from_secs(flags.seconds);
+    let time = flags.seconds.map_or(TRAFFIC, Duration::from_secs);
     let asked = async {
         match &given {
             Some(given) => given.ask(&server, time).await.map(|()| true),

@@ -148,7 +148,7 @@ fn top(output: &[f32]) -> Option<i64> {
 }
 
 /// max|ours − theirs| / max|theirs|, the largest over the rows.
-fn largest_error(reference: &[Vec<f32>], predictions: &[Prediction]) -> f64 {
+pub(super) fn largest_error(reference: &[Vec<f32>], predictions: &[Prediction]) -> f64 {
     let mut worst = 0.0_f64;
     for (theirs, ours) in reference.iter().zip(predictions) {
         let scale = theirs.iter().fold(f32::MIN_POSITIVE, |scale, value| scale.max(value.abs()));

@@ -88,7 +88,7 @@ fn show_progress(model: &str, sent: usize, begun: Instant, time: Duration) {
 }
 
 /// A request to fill with rows, made from the model's own metadata.
-async fn template(mut client: Client, model: &str, held_out: &HeldOut) -> anyhow::Result<ModelInferRequest> {
+pub(super) async fn template(mut client: Client, model: &str, held_out: &HeldOut) -> anyhow::Result<ModelInferRequest> {
     let ask = ModelMetadataRequest { name: model.to_owned(), version: String::new() };
     let metadata = client.model_metadata(ask).await?.into_inner();
     let input = metadata.inputs.first().context("the model has no input")?;
@@ -135,7 +135,8 @@ async fn call(
     }
 }
 
-fn prediction(response: &ModelInferResponse) -> anyhow::Result<Prediction> {
+/// What one row was answered with. Errors: with nothing.
+pub(super) fn prediction(response: &ModelInferResponse) -> anyhow::Result<Prediction> {
     let raw = response.raw_output_contents.first().context("the answer has no output")?;
     let output = raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let told = response.parameters.get("confidence").and_then(|told| told.parameter_choice.as_ref());
