@@ -10,7 +10,7 @@
 #
 #   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
 #   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
-#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree
+#   SCONCE_BIN          a built server to test from Python, its worker beside it, instead of the release build of this tree
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -118,12 +118,15 @@ component() {
     if ! cargo "${1#rust}" --version >/dev/null 2>&1; then rustup component add "$1" >&2; fi
 }
 
+# release ARGUMENTS...: the server and, beside it, its worker.
+release() { cargo build --release --locked --package sconce --package sconce-worker "$@"; }
+
 # Prints the path of the server under test.
 server_path() {
     if [[ -n ${SCONCE_BIN:-} ]]; then
         echo "$SCONCE_BIN"
     else
-        cargo build --release --locked --quiet >&2
+        release --quiet >&2
         echo "$CARGO_TARGET_DIR/release/sconce"
     fi
 }
@@ -164,7 +167,7 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
-step_build() { cargo build --release --locked; }
+step_build() { release; }
 
 step_demo() {
     local server
@@ -172,7 +175,7 @@ step_demo() {
     "$server" demo --once
 }
 
-# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN.
+# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN and its worker beside it.
 against_server() {
     local requirements=$1 server python
     shift
