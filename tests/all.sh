@@ -10,8 +10,7 @@
 #
 #   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
 #   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
-#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree;
-#                       faults needs the sconce-worker of the same build beside it
+#   SCONCE_BIN          a built server to test from Python, its worker beside it, instead of the release build of this tree
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -120,12 +119,15 @@ component() {
     if ! cargo "${1#rust}" --version >/dev/null 2>&1; then rustup component add "$1" >&2; fi
 }
 
+# release ARGUMENTS...: the server and, beside it, its worker.
+release() { cargo build --release --locked --package sconce --package sconce-worker "$@"; }
+
 # Prints the path of the server under test.
 server_path() {
     if [[ -n ${SCONCE_BIN:-} ]]; then
         echo "$SCONCE_BIN"
     else
-        cargo build --release --locked --quiet -p sconce -p sconce-worker >&2
+        release --quiet >&2
         echo "$CARGO_TARGET_DIR/release/sconce"
     fi
 }
@@ -166,7 +168,7 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
-step_build() { cargo build --release --locked -p sconce -p sconce-worker; }
+step_build() { release; }
 
 step_demo() {
     local server
@@ -180,7 +182,7 @@ step_faults() {
     "$server" demo --kill-device
 }
 
-# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN.
+# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN and its worker beside it.
 against_server() {
     local requirements=$1 server python
     shift
