@@ -5,8 +5,8 @@
 #   tests/all.sh STEP...         only these, in this order
 #   tests/all.sh --list          names the steps
 #
-# Needs a Rust toolchain, a C compiler and python3 with venv; fetches the rest (Python packages and tools from PyPI,
-# promtool from Debian) into a cache, where a second run finds it.
+# Needs a Rust toolchain, C and C++ compilers with their sanitizers, and python3 with venv; fetches the rest (Python
+# packages, tools and a CUDA toolkit from PyPI, promtool from Debian) into a cache, where a second run finds it.
 #
 #   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
 #   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
@@ -23,7 +23,11 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
+<<<<<<< HEAD
 steps=(fmt shell docker deny clippy doc test build demo faults triton kserve bench export)
+=======
+steps=(fmt shell docker deny clippy doc test kernels cuda build demo triton kserve bench export)
+>>>>>>> kernelsx
 
 about() {
     case $1 in
@@ -34,6 +38,8 @@ about() {
         clippy) echo "Rust passes clippy" ;;
         doc) echo "the documentation builds without warnings" ;;
         test) echo "Rust tests" ;;
+        kernels) echo "kernels on the host against their twins, under sanitizers too" ;;
+        cuda) echo "kernels for GPUs compile; none is run" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
         faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
@@ -168,7 +174,31 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
+<<<<<<< HEAD
 step_build() { release; }
+=======
+step_kernels() {
+    local runner
+    cargo test --locked -p sconce-kernels
+    # The sanitizer must be loaded before everything else, but not into cargo.
+    runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+    env SCONCE_SANITIZE=1 "$runner=env ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(cc -print-file-name=libasan.so)" \
+        cargo test --locked -p sconce-kernels --lib --tests
+}
+
+step_cuda() {
+    local environment
+    component clippy
+    environment=$(kernels/toolkit.sh)
+    eval "$environment"
+    cargo clippy --locked -p sconce-kernels --features cuda --all-targets -- -D warnings
+    # The driver is a stub: what is tested is that each kernel is there.
+    LD_LIBRARY_PATH=$CUDA_HOME/lib64:$CUDA_HOME/lib64/stubs \
+        cargo test --locked -p sconce-kernels --features cuda --lib --test device
+}
+
+step_build() { cargo build --release --locked; }
+>>>>>>> kernelsx
 
 step_demo() {
     local server
