@@ -23,11 +23,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-<<<<<<< HEAD
-steps=(fmt shell docker deny clippy doc test build demo faults triton kserve bench export)
-=======
-steps=(fmt shell docker deny clippy doc test kernels cuda build demo triton kserve bench export)
->>>>>>> kernelsx
+steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults triton kserve bench export)
 
 about() {
     case $1 in
@@ -38,7 +34,7 @@ about() {
         clippy) echo "Rust passes clippy" ;;
         doc) echo "the documentation builds without warnings" ;;
         test) echo "Rust tests" ;;
-        kernels) echo "kernels on the host against their twins, under sanitizers too" ;;
+        kernels) echo "kernels on the host against their twins, under sanitizers" ;;
         cuda) echo "kernels for GPUs compile; none is run" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
@@ -174,12 +170,8 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
-<<<<<<< HEAD
-step_build() { release; }
-=======
 step_kernels() {
     local runner
-    cargo test --locked -p sconce-kernels
     # The sanitizer must be loaded before everything else, but not into cargo.
     runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
     env SCONCE_SANITIZE=1 "$runner=env ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(cc -print-file-name=libasan.so)" \
@@ -197,8 +189,7 @@ step_cuda() {
         cargo test --locked -p sconce-kernels --features cuda --lib --test device
 }
 
-step_build() { cargo build --release --locked; }
->>>>>>> kernelsx
+step_build() { release; }
 
 step_demo() {
     local server
