@@ -52,6 +52,13 @@ def freeze(pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
 
 
+def limit_memory(pid: int, more: int) -> None:
+    """The process gets so many bytes of addresses more than it has, and no further one."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + more
+    resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+
+
 def cancer_model(folder: Path, shipped_models: Path, settings: str, versions: int = 1) -> Path:
     """A repository of one model, `m`: the shipped one, in so many versions."""
     for version in range(1, versions + 1):
@@ -150,6 +157,7 @@ def test_another_version_and_another_model_stand_in(tmp_path, shipped_models, ca
             # The older version has lost the same worker.
             answer = client.infer("m", cancer.inputs(0))
             assert rung_of(answer) == "model"
+            assert answer.get_response().model_name == "m"
             spare = client.infer("spare", cancer.inputs(0))
             np.testing.assert_array_equal(answer.as_numpy(cancer.output), spare.as_numpy(cancer.output))
             with pytest.raises(grpcclient.InferenceServerException, match="the device's process is down: "):
@@ -174,18 +182,17 @@ def test_a_prediction_that_does_not_fit_is_refused_at_load(tmp_path, shipped_mod
 
 
 def test_a_batch_too_large_for_the_workers_memory_is_answered(tmp_path):
-    rows, width = 32, 1 << 18
-    write_identity(tmp_path, "large", [("FP32", [width])], settings=f"max_batch_size = {rows}\n")
+    rows, width = 32, 1 << 16
+    cold = '[warmup]\ntime_max = "0s"\n'
+    write_identity(tmp_path, "large", [("INT32", [width])], settings=f"max_batch_size = {rows}\n{cold}")
+    # Each row is of its own number.
+    batch = np.repeat(np.arange(rows, dtype=np.int32)[:, np.newaxis], width, axis=1)
     with SconceServer(tmp_path, "--device", "worker") as server, grpcclient.InferenceServerClient(server.grpc) as client:
-        one = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
-        assert rung_of(client.infer("large", [infer_input("INPUT0", one[:1])])) == "worker"
-        pid = worker_pid(server)
-        (pages, *_) = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-        room = pages * resource.getpagesize() + (8 << 20)
-        resource.prlimit(pid, resource.RLIMIT_AS, (room, room))
-        answer = client.infer("large", [infer_input("INPUT0", one)])
-        np.testing.assert_array_equal(answer.as_numpy("OUTPUT0"), one)
-        failures = ("device_memory", "device_lost")
-        wait_for(
-            lambda: sum(read_total(server.metrics, "sconce_rung_failures_total", reason=reason) for reason in failures) > 0
-        )
+        assert rung_of(client.infer("large", [infer_input("INPUT0", batch[:1])])) == "worker"
+        # Room for a few rows more than it has now, and not for a batch.
+        limit_memory(worker_pid(server), 8 * batch[0].nbytes)
+        for _ in range(3):
+            answer = client.infer("large", [infer_input("INPUT0", batch)])
+            np.testing.assert_array_equal(answer.as_numpy("OUTPUT0"), batch)
+        wait_for(lambda: read_total(server.metrics, "sconce_rung_failures_total", reason="device_memory") > 0)
+        assert read_total(server.metrics, "sconce_batch_size_limit", rung="worker") < rows

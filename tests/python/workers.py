@@ -121,7 +121,7 @@ class Callers:
                 try:
                     result = model.ask(client, at)
                 except (AssertionError, grpcclient.InferenceServerException, grpc.RpcError) as error:
-                    self.failures.put(repr(error))
+                    self.failures.put(f"{model.model} row {at}: {error}")
                     continue
                 ended = time.monotonic()
                 self.calls.append(Call(ended, ended - began, rung_of(result)))
