@@ -5,13 +5,12 @@
 #   tests/all.sh STEP...         only these, in this order
 #   tests/all.sh --list          names the steps
 #
-# Needs a Rust toolchain, a C compiler and python3 with venv; fetches the rest (Python packages and tools from PyPI,
-# promtool from Debian) into a cache, where a second run finds it.
+# Needs a Rust toolchain, C and C++ compilers with their sanitizers, and python3 with venv; fetches the rest (Python
+# packages, tools and a CUDA toolkit from PyPI, promtool from Debian) into a cache, where a second run finds it.
 #
 #   XDG_CACHE_HOME      where the cache goes (default ~/.cache)
 #   CARGO_TARGET_DIR    where Rust is built (default in the cache, so that a fresh clone starts warm)
-#   SCONCE_BIN          a built server to test from Python, instead of the release build of this tree;
-#                       faults needs the sconce-worker of the same build beside it
+#   SCONCE_BIN          a built server to test from Python, its worker beside it, instead of the release build of this tree
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -24,7 +23,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-steps=(fmt shell docker deny clippy doc test build demo faults triton kserve bench export)
+steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults triton kserve bench export)
 
 about() {
     case $1 in
@@ -35,6 +34,8 @@ about() {
         clippy) echo "Rust passes clippy" ;;
         doc) echo "the documentation builds without warnings" ;;
         test) echo "Rust tests" ;;
+        kernels) echo "kernels on the host against their twins, under sanitizers" ;;
+        cuda) echo "kernels for GPUs compile; none is run" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
         faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
@@ -120,12 +121,15 @@ component() {
     if ! cargo "${1#rust}" --version >/dev/null 2>&1; then rustup component add "$1" >&2; fi
 }
 
+# release ARGUMENTS...: the server and, beside it, its worker.
+release() { cargo build --release --locked --package sconce --package sconce-worker "$@"; }
+
 # Prints the path of the server under test.
 server_path() {
     if [[ -n ${SCONCE_BIN:-} ]]; then
         echo "$SCONCE_BIN"
     else
-        cargo build --release --locked --quiet -p sconce -p sconce-worker >&2
+        release --quiet >&2
         echo "$CARGO_TARGET_DIR/release/sconce"
     fi
 }
@@ -166,7 +170,26 @@ step_doc() {
 
 step_test() { cargo test --locked --workspace; }
 
-step_build() { cargo build --release --locked -p sconce -p sconce-worker; }
+step_kernels() {
+    local runner
+    # The sanitizer must be loaded before everything else, but not into cargo.
+    runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+    env SCONCE_SANITIZE=1 "$runner=env ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(cc -print-file-name=libasan.so)" \
+        cargo test --locked -p sconce-kernels --lib --tests
+}
+
+step_cuda() {
+    local environment
+    component clippy
+    environment=$(kernels/toolkit.sh)
+    eval "$environment"
+    cargo clippy --locked -p sconce-kernels --features cuda --all-targets -- -D warnings
+    # The driver is a stub: what is tested is that each kernel is there.
+    LD_LIBRARY_PATH=$CUDA_HOME/lib64:$CUDA_HOME/lib64/stubs \
+        cargo test --locked -p sconce-kernels --features cuda --lib --test device
+}
+
+step_build() { release; }
 
 step_demo() {
     local server
@@ -180,7 +203,7 @@ step_faults() {
     "$server" demo --kill-device
 }
 
-# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN.
+# against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN and its worker beside it.
 against_server() {
     local requirements=$1 server python
     shift

@@ -23,16 +23,19 @@ template <class T, unsigned N>
 __device__ __forceinline__ void load_biased(const T* from, const float* bias, unsigned column, float (&to)[N]) {
     load(from, to);
     if (!bias) return;
+    float more[N];
+    load(bias + column, more);
 #pragma unroll
-    for (unsigned at = 0; at < N; ++at) to[at] += bias[column + at];
+    for (unsigned at = 0; at < N; ++at) to[at] += more[at];
 }
 
 template <class T, unsigned N>
 __device__ __forceinline__ void activate(T* rows, const float* bias, unsigned packs, unsigned width, unsigned function) {
-    for (unsigned pack = blockIdx.x * blockDim.x + threadIdx.x; pack < packs; pack += gridDim.x * blockDim.x) {
-        const size_t start = static_cast<size_t>(pack) * N;
+    for (size_t pack = blockIdx.x * blockDim.x + threadIdx.x; pack < packs; pack += gridDim.x * blockDim.x) {
+        // All numbers are fewer than 2^32, whose remainder is cheaper.
+        const unsigned start = static_cast<unsigned>(pack) * N;
         float numbers[N];
-        load_biased(rows + start, bias, static_cast<unsigned>(start % width), numbers);
+        load_biased(rows + start, bias, start % width, numbers);
 #pragma unroll
         for (unsigned at = 0; at < N; ++at) numbers[at] = activated(numbers[at], function);
         store(numbers, rows + start);
@@ -42,11 +45,10 @@ __device__ __forceinline__ void activate(T* rows, const float* bias, unsigned pa
 template <class T, unsigned N>
 __device__ __forceinline__ void gate(const T* rows, const float* bias, unsigned packs, unsigned width, unsigned function,
                                      T* out) {
-    for (unsigned pack = blockIdx.x * blockDim.x + threadIdx.x; pack < packs; pack += gridDim.x * blockDim.x) {
-        const size_t start = static_cast<size_t>(pack) * N;
-        const unsigned column = static_cast<unsigned>(start % width);
+    for (size_t pack = blockIdx.x * blockDim.x + threadIdx.x; pack < packs; pack += gridDim.x * blockDim.x) {
+        const unsigned start = static_cast<unsigned>(pack) * N, column = start % width;
         // Rows that are read are twice as wide.
-        const T* first = rows + 2 * (start - column) + column;
+        const T* first = rows + static_cast<size_t>(2) * (start - column) + column;
         float numbers[N], factors[N];
         load_biased(first, bias, column, numbers);
         load_biased(first + width, bias, width + column, factors);
@@ -60,7 +62,7 @@ __device__ __forceinline__ void gate(const T* rows, const float* bias, unsigned 
 
 #define ACTIVATE(T)                                                                                                   \
     KERNEL activate_##T(T* rows, const float* bias, unsigned total, unsigned width, unsigned function) {              \
-        if (is_wide(rows, width)) {                                                                                   \
+        if (is_wide(rows, width) && is_wide(bias, width)) {                                                           \
             activate<T, WIDE<T>>(rows, bias, total / WIDE<T>, width, function);                                       \
         } else {                                                                                                      \
             activate<T, 1>(rows, bias, total, width, function);                                                       \
@@ -68,7 +70,7 @@ __device__ __forceinline__ void gate(const T* rows, const float* bias, unsigned 
     }                                                                                                                 \
     REGISTER(activate_##T)                                                                                            \
     KERNEL gate_##T(const T* rows, const float* bias, unsigned total, unsigned width, unsigned function, T* out) {    \
-        if (is_wide(rows, width) && is_wide(out, width)) {                                                            \
+        if (is_wide(rows, width) && is_wide(bias, width) && is_wide(out, width)) {                                    \
             gate<T, WIDE<T>>(rows, bias, total / WIDE<T>, width, function, out);                                      \
         } else {                                                                                                      \
             gate<T, 1>(rows, bias, total, width, function, out);                                                      \

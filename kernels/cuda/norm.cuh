@@ -23,12 +23,11 @@ struct NormTarget {
 template <class T, unsigned N>
 __device__ __forceinline__ void write_normed(const NormTarget<T>& target, unsigned column, const float (&numbers)[N],
                                              float mean, float scale) {
-    float normed[N];
+    float normed[N], weight[N], bias[N] = {};
+    load(target.weight + column, weight);
+    if (target.bias) load(target.bias + column, bias);
 #pragma unroll
-    for (unsigned at = 0; at < N; ++at) {
-        const float bias = target.bias ? target.bias[column + at] : 0.0f;
-        normed[at] = (numbers[at] - mean) * scale * target.weight[column + at] + bias;
-    }
+    for (unsigned at = 0; at < N; ++at) normed[at] = (numbers[at] - mean) * scale * weight[at] + bias[at];
     store(normed, target.normed + column);
 }
 
@@ -94,6 +93,7 @@ __device__ __forceinline__ void normalise_streamed(const Source& source, unsigne
 
 template <class T, class Source>
 __device__ __forceinline__ void normalise(const Source& source, unsigned width, bool wide, const NormTarget<T>& target) {
+    wide = wide && is_wide(target.weight, width) && is_wide(target.bias, width);
     if (wide && width <= LANES * KEPT<T> * WIDE<T>) {
         normalise_kept(source, width, target);
     } else {

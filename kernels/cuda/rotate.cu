@@ -10,8 +10,8 @@ namespace {
 template <class T>
 __device__ __forceinline__ void rotate(T* qkv, const unsigned* positions, const float* cosines, const float* sines,
                                        unsigned position_count, unsigned pairs, unsigned heads, unsigned half) {
-    for (unsigned pair = blockIdx.x * blockDim.x + threadIdx.x; pair < pairs; pair += gridDim.x * blockDim.x) {
-        const unsigned column = pair % half, head = pair / half;
+    for (size_t at = blockIdx.x * blockDim.x + threadIdx.x; at < pairs; at += gridDim.x * blockDim.x) {
+        const unsigned pair = static_cast<unsigned>(at), column = pair % half, head = pair / half;
         // Queries and keys are the first two thirds of a token's numbers.
         const unsigned token = head / (2 * heads), of_token = head % (2 * heads);
         T* first = qkv + (static_cast<size_t>(token) * 3 * heads + of_token) * 2 * half + column;

@@ -46,6 +46,13 @@ def shipped(shipped_models):
         yield server
 
 
+@pytest.fixture(scope="session")
+def with_worker(shipped_models):
+    """Serves the shipped models in a worker's process, whose program lies beside the server's."""
+    with SconceServer([shipped_models], "--device", "worker") as server:
+        yield server
+
+
 @pytest.fixture()
 def slow_models(tmp_path):
     """`slow`, which takes long for each row, and `quick`, which does not."""

@@ -5,15 +5,13 @@ import os
 import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from exposition import read_total, samples, scrape
+from exposition import read_total, readiness, samples, scrape
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from repositories import ADDER, adder_tensors, write_adder, write_identity, write_safetensors
 from sconce_server import SconceServer
@@ -47,17 +45,9 @@ def status(server, version: str = "", model: str = "m") -> str:
         return error.status().removeprefix("StatusCode.")
 
 
-def readiness(server) -> dict:
-    try:
-        answer = urllib.request.urlopen(f"http://{server.metrics}/health/ready", timeout=10)
-    except urllib.error.HTTPError as error:
-        answer = error
-    return json.load(answer)
-
-
 def states(server, model: str = "m") -> dict:
     """By version, what readiness says of a model: state and detail."""
-    models = readiness(server)["models"]
+    models = readiness(server.metrics)["models"]
     return {each["version"]: (each["state"], each.get("detail", "")) for each in models if each["model"] == model}
 
 
@@ -167,7 +157,7 @@ def test_a_broken_version_leaves_the_one_before_in_its_place(tmp_path, repositor
         wait_for(lambda: states(server).get("3", ("",))[0] == "failed")
         assert detail(server, "3").startswith("model.safetensors: ")
         assert states(server)["2"] == ("ready", "") and summand(server) == 2
-        assert status(server, "3") == "UNAVAILABLE" and readiness(server)["ready"]
+        assert status(server, "3") == "UNAVAILABLE" and readiness(server.metrics)["ready"]
         wait_for(lambda: failures(server, "3") == 1)
         # It is tried again when it is another one, and only then.
         time.sleep(0.5)
@@ -235,7 +225,7 @@ def test_a_model_that_is_removed_is_unknown_and_may_come_again(tmp_path, reposit
         assert health.Check(request).status == health_pb2.HealthCheckResponse.SERVING
         shutil.rmtree(repository / "m")
         wait_for(lambda: status(server) == "NOT_FOUND")
-        assert states(server) == {} and readiness(server)["ready"]
+        assert states(server) == {} and readiness(server.metrics)["ready"]
         assert not server.client.is_model_ready("m") and server.client.is_model_ready("other")
         with pytest.raises(grpc.RpcError) as error:
             wait_for(lambda: health.Check(request).status == -1)
@@ -380,7 +370,7 @@ def test_warming_up_tells_how_far_it_is(repository):
         wait_for(is_ready, 30)
         assert ("warming up", "warming up: 2 of 4 batches") in seen
         # A server that serves goes on being ready while a model is added to it.
-        assert readiness(server)["ready"]
+        assert readiness(server.metrics)["ready"]
 
 
 def test_files_that_change_while_they_are_loaded_are_loaded_again(repository):

@@ -61,6 +61,7 @@ impl<T: Plain, D: Driver> ViewMut<'_, T, D> {
 
 /// A checked launch.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(any(feature = "host", feature = "cuda")), expect(dead_code, reason = "there is nothing to launch on"))]
 pub struct Launch {
     kernel: &'static str,
     grid: [u32; 2],

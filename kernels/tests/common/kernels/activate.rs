@@ -27,6 +27,7 @@ struct Case {
     activation: Activation,
     flavour: Flavour,
     shift: usize,
+    bias_shift: usize,
     has_bias: bool,
     seed: u64,
 }
@@ -38,10 +39,11 @@ prop_compose! {
         activation in prop::sample::select(ALL.to_vec()),
         flavour in flavours(),
         shift in shifts(),
+        bias_shift in shifts(),
         has_bias in any::<bool>(),
         seed in any::<u64>(),
     ) -> Case {
-        Case { rows, width, activation, flavour, shift, has_bias, seed }
+        Case { rows, width, activation, flavour, shift, bias_shift, has_bias, seed }
     }
 }
 
@@ -66,7 +68,7 @@ fn check_in_place<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCas
     let mut source = Source(case.seed);
     let numbers: Vec<T> = source.numbers(case.rows * case.width, case.flavour, 2.0);
     let bias: Option<Vec<f32>> = case.has_bias.then(|| source.numbers(case.width, Flavour::Usual, 1.0));
-    let bias_buffer = bias.as_ref().map(|bias| Buffer::of(rig, bias, 0));
+    let bias_buffer = bias.as_ref().map(|bias| Buffer::of(rig, bias, case.bias_shift));
     let mut rows = Buffer::of(rig, &numbers, case.shift);
     let bias_view = bias_buffer.as_ref().map(Buffer::view);
     let call = Activate { rows: rows.view_mut(), bias: bias_view, width: case.width, activation: case.activation };
@@ -79,7 +81,7 @@ fn check_gate<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCaseErr
     let mut source = Source(case.seed);
     let numbers: Vec<T> = source.numbers(case.rows * case.width * 2, case.flavour, 2.0);
     let bias: Option<Vec<f32>> = case.has_bias.then(|| source.numbers(case.width * 2, Flavour::Usual, 1.0));
-    let bias_buffer = bias.as_ref().map(|bias| Buffer::of(rig, bias, 0));
+    let bias_buffer = bias.as_ref().map(|bias| Buffer::of(rig, bias, case.bias_shift));
     let rows = Buffer::of(rig, &numbers, case.shift);
     let mut out = Buffer::<R, T>::empty(rig, case.rows * case.width, case.shift);
     let call = Gate {

@@ -15,6 +15,7 @@ struct Case {
     width: usize,
     flavour: Flavour,
     shift: usize,
+    bias_shift: usize,
     has_update: bool,
     has_bias: bool,
     wants_sum: bool,
@@ -27,11 +28,12 @@ prop_compose! {
         width in prop_oneof![Just(1_usize), 2..40_usize, Just(384), Just(768), Just(1024), Just(1032), Just(3001)],
         flavour in flavours(),
         shift in shifts(),
+        bias_shift in shifts(),
         choices in any::<[bool; 3]>(),
         seed in any::<u64>(),
     ) -> Case {
         let [has_update, has_bias, wants_sum] = choices;
-        Case { rows, width, flavour, shift, has_update, has_bias, wants_sum, seed }
+        Case { rows, width, flavour, shift, bias_shift, has_update, has_bias, wants_sum, seed }
     }
 }
 
@@ -55,7 +57,7 @@ fn check_case<T: Number, R: Rig>(rig: &R, case: &Case) -> Result<(), TestCaseErr
     let row_buffer = Buffer::of(rig, &rows, case.shift);
     let update_buffer = update.as_ref().map(|update| Buffer::of(rig, update, case.shift));
     let (weight_buffer, bias_buffer) =
-        (Buffer::of(rig, &weight, 0), bias.as_ref().map(|bias| Buffer::of(rig, bias, 0)));
+        (Buffer::of(rig, &weight, case.bias_shift), bias.as_ref().map(|bias| Buffer::of(rig, bias, case.bias_shift)));
     let mut sum = Buffer::<R, T>::empty(rig, all, case.shift);
     let mut out = Buffer::<R, T>::empty(rig, all, case.shift);
     let call = Norm {

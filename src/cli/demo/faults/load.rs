@@ -70,20 +70,20 @@ struct Asker {
 /// Asks at a steady rate, and books what came of it.
 async fn send(asker: Arc<Asker>, book: mpsc::Sender<Call>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(GAP);
-    let mut asked = JoinSet::new();
+    let mut waiting = JoinSet::new();
     let mut number = 0;
     loop {
         tokio::select! {
             due = ticks.tick() => {
-                let (asker, row, full) = (Arc::clone(&asker), number, asked.len() >= IN_FLIGHT_MAX);
-                asked.spawn(async move { asker.call(row, due, full).await });
+                let (asker, row, full) = (Arc::clone(&asker), number, waiting.len() >= IN_FLIGHT_MAX);
+                waiting.spawn(async move { asker.call(row, due, full).await });
                 number += 1;
             }
-            Some(ended) = asked.join_next() => booked(&book, ended).await,
+            Some(ended) = waiting.join_next() => booked(&book, ended).await,
             () = stop.cancelled() => break,
         }
     }
-    while let Some(ended) = asked.join_next().await {
+    while let Some(ended) = waiting.join_next().await {
         booked(&book, ended).await;
     }
 }

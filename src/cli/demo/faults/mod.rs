@@ -16,7 +16,6 @@ use tokio::time::{Duration, Instant};
 
 use super::{local_config, runtime};
 use crate::app::{Server, Signals, start_log, worker_beside_server};
-use crate::cli::screen::say;
 use crate::config::{DeviceChoice, LogFormat};
 use crate::registry::Shipped;
 use calls::Call;
@@ -70,8 +69,6 @@ async fn show(server: &Server, phase: Duration) -> anyhow::Result<bool> {
     anyhow::ensure!(failed == 0, "a shipped model did not load; the log above says why");
     let supervisor = server.pipeline().registry().accelerators().supervisors().next();
     let supervisor = Arc::clone(supervisor.context("the server was started without a worker")?);
-    say(&format!("sconce {} serves the shipped models through a worker", env!("CARGO_PKG_VERSION")));
-    say(&format!("{}\n", load::DESCRIPTION));
     let (load, mut calls) = Load::start(server).await?;
     let mut timeline = Timeline::new(server, Arc::clone(&supervisor));
     let mut well = watch(&mut timeline, &mut calls, phase).await;

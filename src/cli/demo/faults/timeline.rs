@@ -6,6 +6,7 @@ use tokio::time::{Duration, Instant};
 
 use super::calls::{Call, back_after, by_rung, errors, p99, returned_after};
 use super::fault::Fault;
+use super::load::DESCRIPTION;
 use crate::app::Server;
 use crate::cli::screen::say;
 use crate::device::{Supervisor, WorkerState};
@@ -48,6 +49,8 @@ pub(super) struct Timeline<'a> {
 impl<'a> Timeline<'a> {
     /// Begins now, with its heading.
     pub(super) fn new(server: &'a Server, supervisor: Arc<Supervisor>) -> Self {
+        say(&format!("sconce {} serves the shipped models through a worker", env!("CARGO_PKG_VERSION")));
+        say(&format!("{DESCRIPTION}\n"));
         say("    time   answered   worker    cpu  errors       p99  breakers              worker");
         let (begun, phases, calls) = (Instant::now(), Vec::new(), Vec::new());
         Self { server, supervisor, begun, phases, calls, printed: 0, worker_answers: false, seen: String::new() }
