@@ -127,6 +127,7 @@ fn every_error_text_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut source, mut rust, mut python) = (Vec::new(), Vec::new(), Vec::new());
     files(&root.join("src"), "rs", &mut source).expect("the source");
+    files(&root.join("worker/src"), "rs", &mut source).expect("the worker's source");
     files(&root.join("tests"), "rs", &mut rust).expect("the tests");
     files(&root.join("worker/tests"), "rs", &mut rust).expect("the worker's tests");
     files(&root.join("tests/python"), "py", &mut python).expect("the tests");

@@ -264,8 +264,8 @@ fn line_of(code: &str, at: usize) -> usize {
     code[..at].matches('\n').count() + 1
 }
 
-fn read_sources(root: &Path) -> io::Result<Vec<Source>> {
-    let (mut folders, mut sources) = (Vec::from([root.join("src")]), Vec::new());
+fn read_sources(root: &Path, folder: &str) -> io::Result<Vec<Source>> {
+    let (mut folders, mut sources) = (Vec::from([root.join(folder)]), Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -285,13 +285,28 @@ fn read_sources(root: &Path) -> io::Result<Vec<Source>> {
 #[test]
 fn rooms_keep_to_their_walls() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let sources = read_sources(&root).expect("src/ can be read");
+    let sources = read_sources(&root, "src").expect("src/ can be read");
     assert!(!sources.is_empty(), "no source was found");
     let mut report = String::new();
     for fault in check(&sources) {
         writeln!(report, "{fault}").expect("a String takes every line");
     }
     assert!(report.is_empty(), "\n{report}");
+}
+
+/// They have no rooms.
+#[test]
+fn packages_beside_the_server_keep_the_form() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    for folder in ["kernels/src", "worker/src"] {
+        let sources = read_sources(&root, folder).expect("the source can be read");
+        assert!(!sources.is_empty(), "no source was found in {folder}");
+        for source in &sources {
+            check_form(source, &code_only(&source.text), &mut faults);
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]

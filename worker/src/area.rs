@@ -1,5 +1,5 @@
 //! A staging area as the worker has it: mapped, so that a device reads the rows where the server wrote them.
-#![allow(unsafe_code, reason = "memory that is shared with another process")]
+#![expect(unsafe_code, reason = "memory that is shared with another process")]
 
 use std::fs::File;
 use std::io;

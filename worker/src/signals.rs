@@ -1,5 +1,5 @@
 //! Signals that a person or a service manager sends to all processes of the server.
-#![allow(unsafe_code, reason = "there is no safe way to ignore a signal")]
+#![expect(unsafe_code, reason = "there is no safe way to ignore a signal")]
 
 /// Ignores the signals that ask for an end: the server goes on for a while to finish what runs, for which it needs this
 /// process, and then closes the control socket.

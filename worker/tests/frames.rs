@@ -107,22 +107,25 @@ type Lie = fn(&mut Run, fn(u64, u64) -> Place);
 fn batches_that_make_no_sense_end_it() {
     let scratch = Scratch::new("frames-nonsense");
     let beyond = |offset, bytes| Place { offset, bytes };
-    let lies: [Lie; 7] = [
-        |run, place| run.inputs[0].place = place(AREA_BYTES - 1, 6),
-        |run, place| run.inputs[0].place = place(u64::MAX, 6),
-        |run, place| run.inputs[0].place = place(0, 5),
-        |run, _| run.inputs[0].dims = vec![usize::MAX, usize::MAX],
-        |run, _| run.rows = 3,
-        |run, place| run.lengths = Some(place(0, 8)),
-        |run, place| run.lengths = Some(place(AREA_BYTES, 8)),
+    let (outside, differ) = ("a place outside of the staging area", "not as many as its inputs have");
+    let lies: [(Lie, &str); 7] = [
+        (|run, place| run.inputs[0].place = place(AREA_BYTES - 1, 6), outside),
+        (|run, place| run.inputs[0].place = place(u64::MAX, 6), outside),
+        (|run, place| run.inputs[0].place = place(0, 5), "[2,3] of UINT8 is 6 bytes, got 5"),
+        (|run, _| run.inputs[0].dims = vec![usize::MAX, usize::MAX], "more elements than can be counted"),
+        (|run, _| run.rows = 3, differ),
+        (|run, place| run.lengths = Some(place(0, 8)), differ),
+        (|run, place| run.lengths = Some(place(AREA_BYTES, 8)), outside),
     ];
-    for (at, lie) in lies.iter().enumerate() {
+    for (lie, told) in lies {
         let (mut worker, _) = Direct::start(&[]);
         let (mut channel, _file) = worker.load_identity(&scratch.0);
         let mut batch = run();
         lie(&mut batch, beyond);
         channel.send(&batch).expect("sent");
-        assert_eq!(worker.ending().code(), UNREADABLE, "{at}");
+        assert_eq!(worker.ending().code(), UNREADABLE, "{told}");
+        let logged = worker.logged();
+        assert!(logged.contains(told), "{logged}");
     }
 }
 
@@ -132,6 +135,7 @@ fn a_file_that_could_shrink_is_not_mapped() {
     let (mut worker, _) = Direct::start(&[]);
     let _channel = worker.load(&scratch.0, &area(SealFlags::GROW));
     assert_eq!(worker.ending().code(), UNREADABLE);
+    assert!(worker.logged().contains("the staging area is not sealed against shrinking"));
 }
 
 #[test]

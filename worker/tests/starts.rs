@@ -5,9 +5,10 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use sconce::device::wire::{Hello, Report, encode};
+use sconce::device::wire::{Hello, Report, Socket, encode};
 use sconce::device::{Executor as _, FaultInjection, Lifeline as _, Supervisor, WorkerSettings, WorkerState};
 use sconce::model::Files;
 use sconce::types::{Error, Reason};
@@ -83,6 +84,12 @@ fn a_device_that_it_was_not_built_for() {
     let mut settings = settings(env!("CARGO_BIN_EXE_sconce-worker"));
     settings.device = "tpu".to_owned();
     down_for(settings, |why| why == "it ended with exit code 69");
+    let (control, theirs) = Socket::pair().expect("a pair");
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_sconce-worker"));
+    let output = worker.args(["--device", "tpu"]).stdin(Stdio::from(theirs.into_end())).output().expect("a process");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(told, "this worker was built for the device cpu, got \"tpu\"\n");
+    drop(control);
 }
 
 #[test]

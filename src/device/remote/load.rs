@@ -200,3 +200,41 @@ pub(super) fn load_all(shared: &Shared) {
 pub(super) fn first_outcome(registered: &Registered) -> Condition {
     registered.link.settled()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::{Attempts, LEFT_OUT_FOR, REFUSED_FOR};
+
+    #[test]
+    fn a_model_is_loaded_once_in_each_life() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        assert!(attempts.is_due(1, now));
+        attempts.begin(1);
+        assert!(!attempts.is_due(1, now) && attempts.is_due(2, now));
+    }
+
+    #[test]
+    fn one_that_was_refused_waits_in_every_life() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        attempts.begin(1);
+        attempts.refused(now);
+        assert!(!attempts.is_due(1, now) && !attempts.is_due(2, now));
+        assert!(attempts.is_due(1, now + REFUSED_FOR));
+    }
+
+    #[test]
+    fn one_that_kills_its_worker_is_left_out_after_three_deaths() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        for life in 1..=2 {
+            attempts.begin(life);
+            attempts.lost(now);
+            assert!(attempts.is_due(life + 1, now));
+        }
+        attempts.begin(3);
+        attempts.lost(now);
+        assert!(!attempts.is_due(4, now));
+        assert!(attempts.is_due(4, now + LEFT_OUT_FOR));
+    }
+}

@@ -250,3 +250,54 @@ impl Spin {
         self.usual = (self.usual * 7 + took) / 8;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Broken, Socket, Spin};
+    use crate::device::wire::{FRAME_BYTES_MAX, Unreadable};
+
+    #[test]
+    fn spinning_ends_where_answers_are_late_and_begins_again() {
+        let limit = Duration::from_micros(20);
+        let mut spin = Spin::new(limit);
+        spin.waited(Duration::from_secs(1));
+        assert_eq!(spin.limit(), limit, "one late answer");
+        for _ in 0..8 {
+            spin.waited(Duration::from_millis(1));
+        }
+        assert_eq!(spin.limit(), Duration::ZERO);
+        for _ in 0..32 {
+            spin.waited(Duration::from_micros(5));
+        }
+        assert_eq!(spin.limit(), limit);
+    }
+
+    #[test]
+    fn ends_frames_that_are_too_long_and_patience_are_told_apart() {
+        let (mut one, mut other) = Socket::pair().expect("a pair");
+        assert!(matches!(one.try_receive::<u8>(), Ok(None)));
+        assert!(matches!(one.receive_within::<u8>(Duration::from_millis(1)), Ok(None)));
+        other.send_raw(&vec![0; FRAME_BYTES_MAX * 2]).expect("sent");
+        let long = one.receive::<u8>().expect_err("too long");
+        assert!(matches!(long, Broken::Unreadable(Unreadable::Garbage { bytes }) if bytes == FRAME_BYTES_MAX * 2));
+        let answers = thread::spawn(move || {
+            let heard: u8 = other.receive().expect("a frame");
+            other.send(&(heard + 1)).expect("sent");
+        });
+        one.send(&1_u8).expect("sent");
+        assert!(matches!(one.receive_spinning::<u8>(&mut Spin::new(Duration::from_micros(20))), Ok(2)));
+        answers.join().expect("no panic");
+        assert!(matches!(one.receive::<u8>(), Err(Broken::Closed)));
+        assert!(matches!(one.send(&1_u8), Err(Broken::Closed)));
+    }
+
+    #[test]
+    fn a_side_that_does_not_read_is_not_waited_for() {
+        let (mut one, _other) = Socket::pair().expect("a pair");
+        let sent = (0..100_000).take_while(|number| one.try_send(number).expect("an open channel")).count();
+        assert!(sent < 100_000);
+    }
+}

@@ -1,6 +1,7 @@
 //! A worker process that a test speaks with by itself, frame by frame.
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -24,7 +25,7 @@ impl Direct {
     pub(crate) fn start(arguments: &[&str]) -> (Self, Hello) {
         let (mut ours, theirs) = Socket::pair().expect("a pair");
         let mut command = Command::new(env!("CARGO_BIN_EXE_sconce-worker"));
-        command.args(arguments).stdin(Stdio::from(theirs.into_end())).stderr(Stdio::null());
+        command.args(arguments).stdin(Stdio::from(theirs.into_end())).stderr(Stdio::piped());
         let child = command.spawn().expect("a process");
         // The command keeps the worker's end open, which would hide its death.
         drop(command);
@@ -60,6 +61,14 @@ impl Direct {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("a process");
+    }
+
+    /// What it has logged, after it has ended.
+    pub(crate) fn logged(&mut self) -> String {
+        let mut text = String::new();
+        let mut stderr = self.child.stderr.take().expect("a log that nobody has read");
+        stderr.read_to_string(&mut text).expect("text");
+        text
     }
 
     /// How it ends, which it does without being killed.
