@@ -23,9 +23,9 @@ struct ScoreShared {
     Part parts[SCORE_WARPS_MAX];
 };
 
-// How far `value` is below `top`, sharpened. Halves, since the difference of two numbers of f32 may be beyond it.
+// How far `value` is below `top`, sharpened. A difference beyond f32 is so far, however little it is sharpened, that nothing is left.
 __device__ __forceinline__ float below(float value, float top, float sharpness) {
-    return (0.5f * value - 0.5f * top) * (2.0f * sharpness);
+    return (value - top) * sharpness;
 }
 
 // Moves sums to a largest that is `distance` above: -infinity leaves nothing of them.
