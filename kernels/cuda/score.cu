@@ -92,8 +92,7 @@ struct Score {
 __device__ __forceinline__ Score score_of(const Part& part, unsigned columns, float sharpness) {
     const float runner_up = expf(below(part.second, part.top, sharpness));
     const float entropy = logf(part.sum) - part.weighted / part.sum;
-    const float uniform = columns < 2 ? 1.0f : logf(static_cast<float>(columns));
-    return {part.column, 1.0f / part.sum, (1.0f - runner_up) / part.sum, entropy / uniform};
+    return {part.column, 1.0f / part.sum, (1.0f - runner_up) / part.sum, entropy / logf(static_cast<float>(columns))};
 }
 
 // A single logit is that of the second of two classes.
