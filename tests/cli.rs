@@ -294,9 +294,9 @@ fn a_signal_while_a_model_loads_ends_the_server() {
     ]);
     let child = command.args(["--shutdown-delay", "0s"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut server = Server { child: child.expect("starts"), grpc: String::new() };
-    let mut line = String::new();
-    BufReader::new(server.child.stderr.as_mut().expect("piped")).read_line(&mut line).expect("a line");
-    assert!(line.contains("listening"), "{line}");
+    let lines = BufReader::new(server.child.stderr.as_mut().expect("piped")).lines();
+    let listens = lines.map_while(Result::ok).any(|line| line.contains("listening"));
+    assert!(listens, "the server ended before it listened");
     server.signal("-TERM");
     assert_eq!(server.child.wait().expect("ends").code(), Some(0));
 }

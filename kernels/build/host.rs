@@ -11,7 +11,7 @@ pub(crate) fn build() {
     println!("cargo:rerun-if-env-changed={SANITIZE}");
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(2).file("cuda/host/fibers.cpp").file("cuda/host/launch.cpp");
-    build.warnings(true).extra_warnings(true).flag_if_supported("-Wno-unknown-pragmas").warnings_into_errors(true);
+    build.warnings(true).extra_warnings(true).flag_if_supported("-Wno-unknown-pragmas");
     let sanitizes = env::var_os(SANITIZE).is_some();
     if sanitizes {
         build.flag("-fsanitize=address,undefined").flag("-fno-sanitize-recover=all");

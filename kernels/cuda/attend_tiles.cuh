@@ -26,11 +26,11 @@ struct Queries {
 
 // Two numbers of a row, zeros where there are none; at once where rows are at multiples of 16 bytes.
 template <class T>
-__device__ __forceinline__ uint32_t load_pair(const T* row, unsigned column, unsigned width, bool wide, bool is_there) {
-    if (wide) return is_there && column < width ? word_at(row + column) : 0;
+__device__ __forceinline__ uint32_t load_pair(const T* row, unsigned column, unsigned width, bool wide) {
+    if (wide) return column < width ? word_at(row + column) : 0;
     const T zero = {};
-    const T first = is_there && column < width ? row[column] : zero;
-    const T second = is_there && column + 1 < width ? row[column + 1] : zero;
+    const T first = column < width ? row[column] : zero;
+    const T second = column + 1 < width ? row[column + 1] : zero;
     return word_of(first, second);
 }
 
@@ -43,11 +43,10 @@ __device__ __forceinline__ Queries<P> load_queries(const Attention<T>& attention
     for (unsigned part = 0; part < P / 16; ++part) {
 #pragma unroll
         for (unsigned word = 0; word < 4; ++word) {
-            const unsigned query = queries.rows[word % 2];
-            const bool is_there = query < span.end;
-            const T* row = attention.at(is_there ? query : span.first, 0, span.head);
+            // After the last, that one again, whose answer is not written twice.
+            const T* row = attention.at(min(queries.rows[word % 2], span.end - 1), 0, span.head);
             const unsigned column = part * 16 + lane % 4 * 2 + word / 2 * 8;
-            queries.words[part][word] = load_pair(row, column, attention.width, wide, is_there);
+            queries.words[part][word] = load_pair(row, column, attention.width, wide);
         }
     }
     return queries;

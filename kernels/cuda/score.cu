@@ -23,9 +23,9 @@ struct ScoreShared {
     Part parts[SCORE_WARPS_MAX];
 };
 
-// How far `value` is below `top`, sharpened. Halves, since the difference of two numbers of f32 may be beyond it.
+// How far `value` is below `top`, sharpened. A difference beyond f32 is so far, however little it is sharpened, that nothing is left.
 __device__ __forceinline__ float below(float value, float top, float sharpness) {
-    return (0.5f * value - 0.5f * top) * (2.0f * sharpness);
+    return (value - top) * sharpness;
 }
 
 // Moves sums to a largest that is `distance` above: -infinity leaves nothing of them.
@@ -92,8 +92,7 @@ struct Score {
 __device__ __forceinline__ Score score_of(const Part& part, unsigned columns, float sharpness) {
     const float runner_up = expf(below(part.second, part.top, sharpness));
     const float entropy = logf(part.sum) - part.weighted / part.sum;
-    const float uniform = columns < 2 ? 1.0f : logf(static_cast<float>(columns));
-    return {part.column, 1.0f / part.sum, (1.0f - runner_up) / part.sum, entropy / uniform};
+    return {part.column, 1.0f / part.sum, (1.0f - runner_up) / part.sum, entropy / logf(static_cast<float>(columns))};
 }
 
 // A single logit is that of the second of two classes.

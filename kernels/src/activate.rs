@@ -43,7 +43,8 @@ impl Activation {
         }
     }
 
-    /// Its value. NaN stays NaN; an infinity gives what the formula gives, which for both forms of GELU, and for `Silu`, makes -infinity NaN.
+    /// Its value. NaN stays NaN; an infinity gives what the formula gives, which for both forms of GELU, and for `Silu`, makes
+    /// -infinity NaN.
     pub fn of(self, x: f64) -> f64 {
         match self {
             Self::Identity => x,

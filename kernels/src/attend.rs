@@ -128,8 +128,8 @@ fn tile_bytes(width: usize) -> usize {
 /// What the kernel computes, `[tokens, heads, width]`: of each token `softmax(query · keys) · values`, over the tokens of its own row
 /// at most `reach` away.
 ///
-/// In `f16` and `bf16` the kernel rounds shares before it multiplies them with values. A NaN or an infinity stays in its row; within it,
-/// it may also reach tokens that do not see it.
+/// `offsets` must be those of the tokens. In `f16` and `bf16` the kernel rounds shares before it multiplies them with values. A NaN
+/// or an infinity stays in its row; within it, it may also reach tokens that do not see it.
 pub fn attend<T: Element>(qkv: &[T], heads: Heads, offsets: &[u32], reach: Option<usize>) -> Vec<f64> {
     let (numbers, row_width) = (widen(qkv), heads.count * heads.width);
     let mut out = vec![0.0; numbers.len() / 3];

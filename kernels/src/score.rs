@@ -14,7 +14,7 @@ const THREADS_MAX: u32 = 256;
 const PART_BYTES: usize = 24;
 /// Stands for no class, and for no bin.
 pub const NONE: u32 = u32::MAX;
-/// How sharp a softmax can be made, so that no product of finite numbers is NaN.
+/// How sharp a softmax can be made: any softer, and differences that `f32` does not hold would count.
 const SHARPNESS: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
 /// A call.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
-use tracing::{error, info, warn};
+use tracing::info;
 
 use crate::config::{Config, DeviceChoice};
 use crate::device::{Supervisor, WorkerEvents, WorkerSettings, WorkerState};
@@ -78,7 +78,7 @@ pub fn worker_beside_server() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.with_file_name(WORKER))
 }
 
-/// Tells of one worker: in the log, to those who watch readiness, and to the monitor.
+/// Tells of one worker to those who watch readiness, and to the monitor; its supervisor tells the log.
 pub(super) struct Watch {
     device: String,
     registry: OnceLock<Weak<Registry>>,
@@ -93,19 +93,7 @@ impl Watch {
 }
 
 impl WorkerEvents for Watch {
-    fn changed(&self, state: &WorkerState) {
-        let device = &self.device;
-        match state {
-            WorkerState::Starting => info!(%device, "starting the device's worker"),
-            WorkerState::Up(about) => {
-                let memory_mib = about.memory_total >> 20;
-                info!(%device, kind = %about.kind, name = %about.name, memory_mib, "the device's worker is up");
-            }
-            WorkerState::Down { why, retry_in } => {
-                error!(%device, %why, retry_ms = retry_in.as_millis(), "the device's worker is down");
-            }
-            WorkerState::Stopped => warn!(%device, "the device's worker has stopped"),
-        }
+    fn changed(&self, _state: &WorkerState) {
         if let Some(registry) = self.registry.get().and_then(Weak::upgrade) {
             registry.tell_change();
         }

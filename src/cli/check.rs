@@ -7,7 +7,7 @@ use super::screen::{complain, say};
 use crate::config::ScoreKind;
 use crate::device::LocalExecutor;
 use crate::model::Loaded;
-use crate::registry::{Candidate, Directory, Found, Listing, RegistrySource as _, golden};
+use crate::registry::{Candidate, Directory, Found, Listing, RegistrySource as _, check_rungs, golden};
 use crate::types::{TensorSpec, Version};
 
 /// What to check.
@@ -61,6 +61,7 @@ fn check_version(listing: &Listing, candidate: &Candidate) -> bool {
     let loaded = LocalExecutor::load(&candidate.files, &listing.config).and_then(|mut executor| {
         let about = executor.loaded().about.clone();
         golden::verify(&mut executor, &about, &candidate.files)?;
+        check_rungs(&listing.config, &about)?;
         Ok(executor)
     });
     match loaded {

@@ -31,7 +31,7 @@ mod warm_up;
 mod watch;
 
 pub use accelerators::Accelerators;
-pub use declared::{Declared, StandIn};
+pub use declared::{Declared, StandIn, check_rungs};
 pub use deployment::Deployment;
 pub use directory::Directory;
 pub use lifecycle::State;

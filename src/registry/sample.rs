@@ -15,8 +15,10 @@ pub struct Sample {
     pub inputs: Vec<Option<Tensor>>,
     /// The rows that were made of them.
     pub rows: Rows,
-    /// What the first device gave.
+    /// What the first device gave; empty if it gave nothing.
     pub outputs: Vec<Tensor>,
+    /// Did no client send it?
+    pub made_up: bool,
 }
 
 /// Takes a sample of a version's traffic now and then, and keeps what came of trials.
@@ -69,7 +71,7 @@ mod tests {
     #[test]
     fn one_sample_is_taken_for_each_trial() {
         let sampler = Sampler::default();
-        let sample = || Sample { inputs: Vec::new(), rows: Rows::default(), outputs: Vec::new() };
+        let sample = || Sample { inputs: Vec::new(), rows: Rows::default(), outputs: Vec::new(), made_up: false };
         assert!(sampler.take().is_none());
         sampler.offer(sample);
         sampler.offer(|| panic!("one is enough"));

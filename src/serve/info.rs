@@ -113,6 +113,9 @@ fn trouble(deployment: &Deployment) -> Option<String> {
     let serving = deployment.rungs.serving(now);
     if serving.serves(now) {
         told.push(format!("{} serves", serving.name().label()));
+    } else if !deployment.declared.is_empty() {
+        let rungs: Vec<&str> = deployment.declared.iter().map(|declared| declared.kind.label()).collect();
+        told.push(format!("left to {}", rungs.join(", ")));
     }
     Some(told.join("; "))
 }

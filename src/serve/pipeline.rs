@@ -15,7 +15,7 @@ use crate::device::Cores;
 use crate::guard::Admission;
 use crate::monitor::{Journey, Monitor};
 use crate::registry::{Deployment, Registry, Sample};
-use crate::types::{Error, InferAnswer, InferRequest, Reason};
+use crate::types::{Error, InferAnswer, InferRequest, Reason, RungKind};
 
 /// Rows of a request that rungs are tried out with.
 const SAMPLE_ROWS_MAX: usize = 8;
@@ -120,7 +120,7 @@ impl Pipeline {
                 let is_first = rung == deployment.rungs.first().name();
                 if is_first && !deployment.is_plain() && question.rows.count() <= SAMPLE_ROWS_MAX {
                     let (rows, outputs) = (question.rows.clone(), answer.outputs.clone());
-                    deployment.sampler.offer(|| Sample { inputs, rows, outputs });
+                    deployment.sampler.offer(|| Sample { inputs, rows, outputs, made_up: false });
                 }
                 let answer = answer::compose(deployment, answer, &checked, shown.as_ref(), Some(journey))?;
                 InferAnswer { rung: (!deployment.is_plain()).then_some(rung), ..answer }
@@ -135,7 +135,9 @@ impl Pipeline {
                 let by = by.as_ref().unwrap_or(deployment);
                 // What stands in says nothing of the model's own confidence.
                 let answer = answer::compose(by, answer, &checked, shown.as_ref(), None)?;
-                InferAnswer { rung: Some(rung), ..answer }
+                // Another model's version would be read as one of the model that was asked.
+                let version = if rung == RungKind::Model { deployment.version } else { answer.version };
+                InferAnswer { rung: Some(rung), version, ..answer }
             }
         };
         answer.truncated = prepared.truncated;

@@ -58,7 +58,7 @@ impl Pipeline {
                 deployment.instruments.retry_denied();
                 continue;
             }
-            match self.try_out(deployment, declared, ask, permitted).await {
+            match self.try_out(deployment, declared, ask).await {
                 Ok(stood_in) => {
                     declared.counts.answered();
                     return Ok(stood_in);
@@ -73,13 +73,12 @@ impl Pipeline {
         Err(error)
     }
 
-    /// Asks one declared rung. Errors: it has no answer, or is not there.
+    /// Asks one declared rung: a version or a model through all of its own devices. Errors: it has no answer, or is not there.
     pub(super) async fn try_out(
         &self,
         deployment: &Arc<Deployment>,
         declared: &Declared,
         ask: &Ask<'_>,
-        fallbacks: Fallbacks,
     ) -> Result<StoodIn, Error> {
         let other = match &declared.stand_in {
             StandIn::Prediction(prediction) => return predict(prediction, ask.rows),
@@ -94,7 +93,7 @@ impl Pipeline {
         let prepared = self.preparer().rows(&other, &mut checked, ask.entry, ask.until).await?;
         let (entry, level, until) = (&**ask.entry, ask.checked.level, ask.until);
         let (rows, ready) = (prepared.rows, Instant::now());
-        let question = Question { entry, rows, level, ready, until, fallbacks };
+        let question = Question { entry, rows, level, ready, until, fallbacks: Fallbacks::ALL };
         let served = ladder::ask(&other, &question).await.map_err(|unserved| unserved.error)?;
         Ok(StoodIn { answer: served.answer, by: Some(other), rung: declared.kind })
     }

@@ -37,7 +37,7 @@ pub(crate) fn check(rig: &impl Rig) {
 }
 
 fn check_type<T: Number, R: Rig>(rig: &R) {
-    for_cases(10, &cases(), |case| check_case::<T, R>(rig, &case));
+    for_cases(24, &cases(), |case| check_case::<T, R>(rig, &case));
     check_long_row::<T, R>(rig);
     check_neighbours::<T, R>(rig);
     check_wrong_tiles::<T, R>(rig);
