@@ -18,7 +18,6 @@ fn shipped_models_give_the_same_bits() {
         for files in [folder(model), memory(model)] {
             let mut here = local(&files);
             let mut there = supervisor.load(model, &files).expect("loaded");
-            assert_eq!(there.signature(), Some(&here.loaded().about.signature));
             for parts in [1_u32, 7, 64] {
                 let parts: Vec<_> = (0..parts).map(|seed| numbers(1 + seed as usize % 3, width, seed)).collect();
                 assert_eq!(there.run(&parts), here.run(&parts), "{model}");

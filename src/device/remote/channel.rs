@@ -40,10 +40,6 @@ impl Channel {
         Self { socket, staging, signature, sequence: 0, spin: Spin::new(SPIN), lengths: Vec::new() }
     }
 
-    pub(super) fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
     /// Runs a batch, and waits for the worker as long as it takes.
     pub(super) fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Trouble> {
         let rows = parts.iter().map(Rows::count).sum();

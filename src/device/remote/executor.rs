@@ -8,7 +8,7 @@ use super::load::Registered;
 use super::supervisor::Shared;
 use crate::device::Lifeline as _;
 use crate::device::executor::{Executor, Interrupt};
-use crate::types::{Error, Reason, Rows, Signature, Tensor};
+use crate::types::{Error, Reason, Rows, Tensor};
 
 /// Runs a model in a worker process. Dropping it unloads the model there.
 pub struct RemoteExecutor {
@@ -39,12 +39,6 @@ impl RemoteExecutor {
     /// Tells whether the model is up.
     pub fn link(&self) -> Arc<Link> {
         Arc::clone(self.registered.link())
-    }
-
-    /// What the model takes and gives, as the worker has told; `None` while it is down.
-    pub fn signature(&mut self) -> Option<&Signature> {
-        self.refresh();
-        self.seat.as_ref().map(|seat| seat.channel.signature())
     }
 
     /// Takes the seat that has come since, or gives up the one that is gone.
