@@ -36,7 +36,7 @@ pub(super) fn live(shared: &Shared) {
             break;
         }
         let retry_in = backoff.after(begun.elapsed(), chance());
-        warn!(device = shared.settings().device, why, ?retry_in, "a worker is down");
+        warn!(device = shared.settings().device, why, ?retry_in, "the device's worker is down");
         shared.become_down(why, retry_in);
     }
     shared.become_stopped();
@@ -48,7 +48,7 @@ fn one_life(shared: &Shared, mut watched: Watched) -> String {
     match greet(&mut watched, shared.settings().start_timeout) {
         Ok(hello) => {
             let pid = watched.process.pid();
-            info!(device = shared.settings().device, kind = hello.kind, name = hello.name, pid, "a worker is up");
+            info!(device = shared.settings().device, kind = hello.kind, name = hello.name, pid, "the device's worker is up");
             shared.become_up(hello);
             watch(shared, &mut watched);
         }
