@@ -48,7 +48,13 @@ fn one_life(shared: &Shared, mut watched: Watched) -> String {
     match greet(&mut watched, shared.settings().start_timeout) {
         Ok(hello) => {
             let pid = watched.process.pid();
-            info!(device = shared.settings().device, kind = hello.kind, name = hello.name, pid, "the device's worker is up");
+            info!(
+                device = shared.settings().device,
+                kind = hello.kind,
+                name = hello.name,
+                pid,
+                "the device's worker is up"
+            );
             shared.become_up(hello);
             watch(shared, &mut watched);
         }
