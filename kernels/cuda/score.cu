@@ -113,31 +113,35 @@ __device__ __forceinline__ unsigned bin_of(float confidence, const double* bound
     return bin;
 }
 
+// Where each confidence's bin goes; nowhere if `bins` is null.
 struct Histogram {
     const double* bounds;
     unsigned count;
+    unsigned* bins;
 };
 
-__device__ __forceinline__ void write_score(Score score, bool is_sound, Histogram histogram, unsigned* labels,
-                                            float* measures) {
+__device__ __forceinline__ void write_score(Score score, bool is_sound, unsigned* label, float* measures) {
     const float confidence = unit(score.confidence);
-    labels[0] = is_sound ? score.column : NONE;
-    labels[1] = is_sound ? bin_of(confidence, histogram.bounds, histogram.count) : NONE;
+    *label = is_sound ? score.column : NONE;
     measures[0] = is_sound ? confidence : not_a_number();
     measures[1] = is_sound ? unit(score.margin) : not_a_number();
     measures[2] = is_sound ? unit(score.entropy) : not_a_number();
 }
 
 template <class T>
-__device__ __forceinline__ void score(const T* logits, unsigned columns, float sharpness, Histogram histogram,
-                                      unsigned* labels, float* measures, float* probabilities) {
+__device__ __forceinline__ void score(const T* logits, unsigned columns, float sharpness, unsigned* classes,
+                                      float* measures, float* probabilities, Histogram histogram) {
     const size_t number = blockIdx.x;
     const T* row = logits + number * columns;
     const Part part = joined(part_of(row, columns, sharpness), sharpness);
     const bool is_sound = !part.is_unsound && part.top > -infinity();
     if (threadIdx.x == 0) {
         const Score found = columns == 1 ? score_of_single(part.top, sharpness) : score_of(part, columns, sharpness);
-        write_score(found, is_sound, histogram, labels + number * 2, measures + number * 3);
+        write_score(found, is_sound, classes + number, measures + number * 3);
+        if (histogram.bins) {
+            const unsigned bin = bin_of(unit(found.confidence), histogram.bounds, histogram.count);
+            histogram.bins[number] = is_sound ? bin : NONE;
+        }
     }
     if (!probabilities) return;
     for (unsigned column = threadIdx.x; column < columns; column += blockDim.x) {
@@ -151,9 +155,9 @@ __device__ __forceinline__ void score(const T* logits, unsigned columns, float s
 
 #define SCORE(T)                                                                                                      \
     KERNEL __launch_bounds__(SCORE_WARPS_MAX* LANES)                                                                  \
-        score_##T(const T* logits, unsigned columns, float sharpness, const double* bounds, unsigned bound_count,     \
-                  unsigned* labels, float* measures, float* probabilities) {                                          \
-        score(logits, columns, sharpness, {bounds, bound_count}, labels, measures, probabilities);                    \
+        score_##T(const T* logits, unsigned columns, float sharpness, unsigned* classes, float* measures,             \
+                  float* probabilities, const double* bounds, unsigned bound_count, unsigned* bins) {                 \
+        score(logits, columns, sharpness, classes, measures, probabilities, {bounds, bound_count, bins});             \
     }                                                                                                                 \
     REGISTER(score_##T)
 

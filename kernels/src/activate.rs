@@ -65,9 +65,9 @@ impl Activation {
 }
 
 /// A call: `rows = activation(rows + bias)`, in place.
-pub struct Activate<'a, T, D: Driver> {
+pub struct Activate<'r, 'a, T, D: Driver> {
     /// `[rows, width]`.
-    pub rows: ViewMut<'a, T, D>,
+    pub rows: ViewMut<'r, T, D>,
     /// `[width]`; none is zeros.
     pub bias: Option<View<'a, f32, D>>,
     /// Numbers of a row.
@@ -76,7 +76,7 @@ pub struct Activate<'a, T, D: Driver> {
     pub activation: Activation,
 }
 
-impl<T: Element, D: Driver> Activate<'_, T, D> {
+impl<T: Element, D: Driver> Activate<'_, '_, T, D> {
     /// Launches it. Errors: a length is not that of the shape.
     pub fn launch(self, driver: &D) -> Result<(), Error> {
         rows_of("rows", self.rows.length(), self.width)?;

@@ -10,9 +10,9 @@ const THREADS: u32 = 256;
 const BLOCKS_MAX: u32 = 4096;
 
 /// A call: of each query and key, the pairs of numbers `i` and `i + width / 2` are turned by the angle of their token's position.
-pub struct Rotate<'a, T, D: Driver> {
+pub struct Rotate<'r, 'a, T, D: Driver> {
     /// `[tokens, 3, heads, width]`: queries, keys, values; these stay.
-    pub qkv: ViewMut<'a, T, D>,
+    pub qkv: ViewMut<'r, T, D>,
     /// Of which the width must be even.
     pub heads: Heads,
     /// `[tokens]`. One that the tables do not have makes its token NaN.
@@ -23,7 +23,7 @@ pub struct Rotate<'a, T, D: Driver> {
     pub sines: View<'a, f32, D>,
 }
 
-impl<T: Element, D: Driver> Rotate<'_, T, D> {
+impl<T: Element, D: Driver> Rotate<'_, '_, T, D> {
     /// Launches it. Errors: a length is not that of the shape, the width is odd, or there are no angles.
     pub fn launch(self, driver: &D) -> Result<(), Error> {
         let Heads { count: heads, width } = self.heads;

@@ -25,14 +25,22 @@ pub struct Score<'a, T, D: Driver> {
     pub columns: usize,
     /// What logits are multiplied with: the inverse of a temperature, within 1e-30 and 1e30.
     pub sharpness: f32,
-    /// Upper bounds of the bins of the confidence, rising, each of which belongs to its bin. One more bin takes what lies above.
-    pub bounds: View<'a, f64, D>,
-    /// `[rows, 2]`: class and bin; [`NONE`] for a row that cannot be scored.
-    pub labels: ViewMut<'a, u32, D>,
+    /// `[rows]`: [`NONE`] for a row that cannot be scored.
+    pub classes: ViewMut<'a, u32, D>,
     /// `[rows, 3]`: confidence, margin and entropy; NaN for a row that cannot be scored.
     pub measures: ViewMut<'a, f32, D>,
     /// `[rows, columns]`: the probability of each column, if wanted.
     pub probabilities: Option<ViewMut<'a, f32, D>>,
+    /// In which bin of a histogram each confidence is, if wanted.
+    pub bins: Option<Bins<'a, D>>,
+}
+
+/// A histogram's bins.
+pub struct Bins<'a, D: Driver> {
+    /// Their upper bounds, rising, each of which belongs to its bin. One more bin takes what lies above.
+    pub bounds: View<'a, f64, D>,
+    /// `[rows]`: [`NONE`] for a row that cannot be scored.
+    pub out: ViewMut<'a, u32, D>,
 }
 
 impl<T: Element, D: Driver> Score<'_, T, D> {
@@ -40,7 +48,8 @@ impl<T: Element, D: Driver> Score<'_, T, D> {
     pub fn launch(self, driver: &D) -> Result<(), Error> {
         let rows = rows_of("logits", self.logits.length(), self.columns)?;
         let row_count = self.logits.length() / self.columns;
-        expect_length("labels", self.labels.length(), row_count * 2)?;
+        expect_length("classes", self.classes.length(), row_count)?;
+        expect_length("bins", self.bins.as_ref().map_or(row_count, |bins| bins.out.length()), row_count)?;
         expect_length("measures", self.measures.length(), row_count * 3)?;
         let all = self.logits.length();
         expect_length("probabilities", self.probabilities.as_ref().map_or(all, ViewMut::length), all)?;
@@ -61,11 +70,12 @@ impl<T: Element, D: Driver> Score<'_, T, D> {
             .input(&self.logits)
             .number(columns)
             .real(self.sharpness)
-            .input(&self.bounds)
-            .number(count("bounds", self.bounds.length())?)
-            .output(&self.labels)
+            .output(&self.classes)
             .output(&self.measures)
-            .optional_output(self.probabilities.as_ref());
+            .optional_output(self.probabilities.as_ref())
+            .optional_input(self.bins.as_ref().map(|bins| &bins.bounds))
+            .number(self.bins.as_ref().map_or(Ok(0), |bins| count("bounds", bins.bounds.length()))?)
+            .optional_output(self.bins.as_ref().map(|bins| &bins.out));
         driver.launch(&launch)
     }
 }

@@ -8,7 +8,7 @@ use sconce_kernels::norm::Norm;
 use sconce_kernels::pack::Pack;
 use sconce_kernels::pool::{Pool, Pooling, WIDTH_MAX};
 use sconce_kernels::rotate::Rotate;
-use sconce_kernels::score::Score;
+use sconce_kernels::score::{Bins, Score};
 use sconce_kernels::{Error, Host, Order};
 
 const HOST: Host = Host { order: Order::Ascending };
@@ -159,23 +159,24 @@ fn pooling_is_refused() {
 fn scores_are_refused() {
     let logits = [0.0_f32; 4];
     let call = |sharpness: f32, lengths: [usize; 3]| {
-        let (mut labels, mut measures, mut probabilities) = ([0; 8], [0.0; 8], [0.0; 8]);
+        let (mut classes, mut measures, mut probabilities, mut bins) = ([0; 8], [0.0; 8], [0.0; 8], [0; 1]);
         let call = Score {
             logits: HOST.view(&logits),
             columns: 2,
             sharpness,
-            bounds: HOST.view(&[]),
-            labels: HOST.view_mut(&mut labels[..lengths[0]]),
+            classes: HOST.view_mut(&mut classes[..lengths[0]]),
             measures: HOST.view_mut(&mut measures[..lengths[1]]),
             probabilities: Some(HOST.view_mut(&mut probabilities[..lengths[2]])),
+            bins: (lengths[2] == 2).then(|| Bins { bounds: HOST.view(&[]), out: HOST.view_mut(&mut bins) }),
         };
         said(call.launch(&HOST))
     };
-    assert_eq!(call(1.0, [3, 6, 4]), "labels: expected 4 numbers, got 3");
-    assert_eq!(call(1.0, [4, 5, 4]), "measures: expected 6 numbers, got 5");
-    assert_eq!(call(1.0, [4, 6, 3]), "probabilities: expected 4 numbers, got 3");
+    assert_eq!(call(1.0, [3, 6, 4]), "classes: expected 2 numbers, got 3");
+    assert_eq!(call(1.0, [2, 5, 4]), "measures: expected 6 numbers, got 5");
+    assert_eq!(call(1.0, [2, 6, 3]), "probabilities: expected 4 numbers, got 3");
+    assert_eq!(call(1.0, [2, 6, 2]), "bins: expected 2 numbers, got 1");
     for sharpness in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-31] {
         let wanted = format!("sharpness is {sharpness}; expected within 1e-30 and 1e30");
-        assert_eq!(call(sharpness, [4, 6, 4]), wanted);
+        assert_eq!(call(sharpness, [2, 6, 4]), wanted);
     }
 }

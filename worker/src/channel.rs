@@ -50,7 +50,7 @@ impl Channel {
     fn try_serve(&mut self, order: &LoadOrder, area: OwnedFd) -> Result<(), Broken> {
         let mut area = Area::new(area)?;
         let files = files(&order.contents, &mut area)?;
-        let mut model = match self.shared.device.load(&files) {
+        let mut model = match self.shared.device.load(&files, &order.settings) {
             Ok(model) => model,
             Err(why) => return self.socket.send(&Opening::Refused(why)),
         };

@@ -1,7 +1,9 @@
 //! Outputs of a batch, written into the staging area one behind the other.
 
 use sconce::device::wire::{Failure, Place, TensorPlace, aligned};
-use sconce::types::DataType;
+#[cfg(feature = "cuda")]
+use sconce::types::TensorSpec;
+use sconce::types::{DataType, Tensor};
 
 use crate::area::Area;
 use crate::device::Failed;
@@ -26,6 +28,38 @@ impl<'a> Outputs<'a> {
         self.end = place.end().ok_or_else(|| Failed::new(Failure::Memory, "outputs that no memory can hold"))?;
         self.places.push(TensorPlace { dtype, dims: dims.to_vec(), place });
         self.area.room(place).map_err(|error| Failed::new(Failure::Memory, format!("write an output: {error}")))
+    }
+
+    /// Has room for outputs of so many bytes each, so that [`Outputs::push`] moves none that is being written. Errors: there is no
+    /// memory for them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn reserve(&mut self, bytes: impl Iterator<Item = usize>) -> Result<(), Failed> {
+        let mut end = self.end;
+        for bytes in bytes {
+            end = aligned(end).saturating_add(bytes as u64);
+        }
+        let all = Place { offset: aligned(self.end), bytes: end.saturating_sub(aligned(self.end)) };
+        let failed = |error| Failed::new(Failure::Memory, format!("make room for outputs: {error}"));
+        self.area.room(all).map(|_| ()).map_err(failed)
+    }
+
+    /// Outputs of no rows.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn none(&mut self, specs: &[TensorSpec]) -> Result<(), Failed> {
+        for spec in specs {
+            let dims: Vec<usize> = std::iter::once(0).chain(spec.row.iter().map(|dim| dim.unwrap_or(0))).collect();
+            self.push(spec.dtype, &dims, 0)?;
+        }
+        Ok(())
+    }
+
+    /// These outputs, in the order of the signature. Errors: there is no memory for them.
+    pub(crate) fn copy(&mut self, given: &[Tensor]) -> Result<(), Failed> {
+        for output in given {
+            let data = output.data();
+            self.push(output.dtype(), output.shape().dims(), data.len())?.copy_from_slice(data);
+        }
+        Ok(())
     }
 
     /// Makes NaN of every number of a floating-point type.

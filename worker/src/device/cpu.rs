@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sconce::config::ModelConfig;
 use sconce::device::wire::{Failure, Hello};
-use sconce::device::{Cores, Executor as _, LocalExecutor, guarded, start_candle_threads};
+use sconce::device::{Cores, Executor as _, LoadSettings, LocalExecutor, guarded, start_candle_threads};
 use sconce::model::Files;
 use sconce::types::{Reason, Rows, Signature};
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ impl Device for Cpu {
         }
     }
 
-    fn load(&self, files: &Files) -> Result<Box<dyn Model>, String> {
+    fn load(&self, files: &Files, _settings: &LoadSettings) -> Result<Box<dyn Model>, String> {
         // How answers are scored is the server's business.
         let executor =
             LocalExecutor::load(files, &ModelConfig::default()).map_err(|error| error.detail().to_owned())?;
@@ -88,11 +88,7 @@ impl Model for CpuModel {
             let failure = if fault.error.reason() == Reason::Panic { Failure::Panic } else { Failure::Model };
             Failed::new(failure, fault.error.detail())
         })?;
-        for output in given {
-            let data = output.data();
-            outputs.push(output.dtype(), output.shape().dims(), data.len())?.copy_from_slice(data);
-        }
-        Ok(())
+        outputs.copy(&given)
     }
 }
 

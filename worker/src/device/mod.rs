@@ -1,7 +1,16 @@
 //! Devices that a worker can be built for.
 
+#[cfg(any(test, feature = "cuda"))]
+mod budget;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+mod fused;
 
+use std::ptr::NonNull;
+
+use sconce::device::LoadSettings;
 use sconce::device::wire::{Failure, Hello};
 use sconce::model::Files;
 use sconce::types::{Rows, Signature};
@@ -14,7 +23,13 @@ pub(crate) trait Device: Send + Sync {
     fn about(&self) -> Hello;
 
     /// Loads a model. Errors: the file and what is wrong, or what there is too little memory for.
-    fn load(&self, files: &Files) -> Result<Box<dyn Model>, String>;
+    fn load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, String>;
+
+    /// Has the pages of a mapping stay where they are until what this gives is dropped, which must be before the mapping is: then
+    /// the device copies from and to them by itself. `None` where it does not.
+    fn lock_pages(&self, _memory: NonNull<[u8]>) -> Option<Box<dyn Send + Sync>> {
+        None
+    }
 }
 
 /// A model that is loaded on a device.
@@ -39,10 +54,15 @@ impl Failed {
     }
 }
 
+/// What this build knows.
+const DEVICES: &str = if cfg!(feature = "cuda") { "the devices cpu and cuda:NUMBER" } else { "the device cpu" };
+
 /// The device of this name. Errors: this worker was not built for it, or it is not there.
 pub(crate) fn open(name: &str) -> Result<Box<dyn Device>, String> {
     match name {
         "cpu" => Ok(Box::new(cpu::Cpu::open()?)),
-        other => Err(format!("this worker was built for the device cpu, got \"{other}\"")),
+        #[cfg(feature = "cuda")]
+        gpu if gpu.starts_with(cuda::PREFIX) => Ok(Box::new(cuda::Cuda::open(&gpu[cuda::PREFIX.len()..])?)),
+        other => Err(format!("this worker was built for {DEVICES}, got \"{other}\"")),
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use sconce_kernels::score::{NONE, Score, bin, score};
+use sconce_kernels::score::{Bins, NONE, Score, bin, score};
 
 use crate::common::buffer::Buffer;
 use crate::common::data::{Flavour, Number, Source, expect_near, flavours, shifts};
@@ -19,6 +19,7 @@ struct Case {
     sharpness: f32,
     flavour: Flavour,
     wants_probabilities: bool,
+    wants_bins: bool,
     shift: usize,
     seed: u64,
 }
@@ -30,11 +31,12 @@ prop_compose! {
         sharpness in prop_oneof![Just(1.0_f32), 0.1..5.0_f32],
         flavour in flavours(),
         wants_probabilities in any::<bool>(),
+        wants_bins in any::<bool>(),
         shift in shifts(),
         seed in any::<u64>(),
     ) -> Case {
         let rows = if columns > 1000 { rows.min(1) } else { rows };
-        Case { rows, columns, sharpness, flavour, wants_probabilities, shift, seed }
+        Case { rows, columns, sharpness, flavour, wants_probabilities, wants_bins, shift, seed }
     }
 }
 
@@ -55,24 +57,25 @@ fn check_type<T: Number, R: Rig>(rig: &R) {
 fn check_logits<T: Number, R: Rig>(rig: &R, logits: &[T], case: &Case) -> Result<(), TestCaseError> {
     let rows = logits.len() / case.columns;
     let (buffer, bounds) = (Buffer::of(rig, logits, case.shift), Buffer::of(rig, &BOUNDS, 0));
-    let mut labels = Buffer::<R, u32>::empty(rig, rows * 2, 0);
+    let [mut classes, mut bins] = [(); 2].map(|()| Buffer::<R, u32>::empty(rig, rows, 0));
     let mut measures = Buffer::<R, f32>::empty(rig, rows * 3, 0);
     let mut probabilities = Buffer::<R, f32>::empty(rig, logits.len(), 0);
     let call = Score {
         logits: buffer.view(),
         columns: case.columns,
         sharpness: case.sharpness,
-        bounds: bounds.view(),
-        labels: labels.view_mut(),
+        classes: classes.view_mut(),
         measures: measures.view_mut(),
         probabilities: case.wants_probabilities.then(|| probabilities.view_mut()),
+        bins: case.wants_bins.then(|| Bins { bounds: bounds.view(), out: bins.view_mut() }),
     };
     call.launch(rig.driver()).expect("a sound call");
 
-    let (labels, measures, probabilities) = (labels.read(), measures.read(), probabilities.read());
+    let (classes, bins) = (classes.read(), bins.read());
+    let (measures, probabilities) = (measures.read(), probabilities.read());
     for (at, row) in logits.chunks_exact(case.columns).enumerate() {
         let probabilities = &probabilities[at * case.columns..][..case.columns];
-        let got = (&labels[at * 2..][..2], &measures[at * 3..][..3]);
+        let got = ((classes[at], case.wants_bins.then_some(bins[at])), &measures[at * 3..][..3]);
         check_row(row, case, got, case.wants_probabilities.then_some(probabilities))?;
     }
     Ok(())
@@ -81,17 +84,18 @@ fn check_logits<T: Number, R: Rig>(rig: &R, logits: &[T], case: &Case) -> Result
 fn check_row<T: Number>(
     row: &[T],
     case: &Case,
-    (labels, measures): (&[u32], &[f32]),
+    ((class, in_bin), measures): ((u32, Option<u32>), &[f32]),
     probabilities: Option<&[f32]>,
 ) -> Result<(), TestCaseError> {
     let Some(twin) = score(row, case.sharpness) else {
-        prop_assert_eq!(labels, [NONE, NONE]);
+        prop_assert_eq!((class, in_bin.unwrap_or(NONE)), (NONE, NONE));
         prop_assert!(measures.iter().chain(probabilities.unwrap_or_default()).all(|number| number.is_nan()));
         return Ok(());
     };
-    prop_assert_eq!(labels[0], twin.class);
+    prop_assert_eq!(class, twin.class);
     // The bin is that of the confidence as it is told, whatever that lost.
-    prop_assert_eq!(labels[1] as usize, bin(f64::from(measures[0]), &BOUNDS));
+    let wanted = bin(f64::from(measures[0]), &BOUNDS);
+    prop_assert_eq!(in_bin.map_or(wanted, |bin| bin as usize), wanted);
     // What f32 loses of a difference of logits is a part of it, and sharpened as it is.
     let error = 1e-5 * f64::from(case.sharpness).max(1.0);
     for (name, got, twin) in [
@@ -111,7 +115,8 @@ fn check_row<T: Number>(
 fn check_rows<T: Number, R: Rig>(rig: &R, row: &[f64], sharpness: f32) {
     let logits: Vec<T> = row.iter().map(|number| T::from_f64(*number)).collect();
     let (columns, flavour) = (row.len(), Flavour::Hostile);
-    let case = Case { rows: 1, columns, sharpness, flavour, wants_probabilities: true, shift: 0, seed: 0 };
+    let case =
+        Case { rows: 1, columns, sharpness, flavour, wants_probabilities: true, wants_bins: true, shift: 0, seed: 0 };
     let checked = check_logits(rig, &logits, &case);
     assert!(checked.is_ok(), "{row:?} x {sharpness}: {checked:?}");
 }

@@ -1,0 +1,145 @@
+//! One GPU as this process has it: a context, a stream that all models share, and the memory behind them.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use candle_core::{CudaDevice, Device};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use parking_lot::RwLock;
+use sconce::device::wire::Hello;
+
+/// A GPU.
+pub(super) struct Gpu {
+    pub(super) device: Device,
+    pub(super) stream: Arc<CudaStream>,
+    pool: Pool,
+    /// Held, with others, by whoever has the stream do something; alone by who records what it does.
+    pub(super) recording: RwLock<()>,
+}
+
+impl Gpu {
+    /// Takes the GPU of this number. Errors: what the driver says.
+    pub(super) fn open(ordinal: usize) -> Result<Self, String> {
+        let opened = CudaDevice::new_with_stream(ordinal);
+        let cuda = opened.map_err(|error| format!("open GPU {ordinal}: {}", first_line(&error)))?;
+        stop_tracking(&cuda);
+        let stream = cuda.cuda_stream();
+        let pool = Pool::of(stream.context()).map_err(|error| format!("the memory of GPU {ordinal}: {error}"))?;
+        Ok(Self { device: Device::Cuda(cuda), stream, pool, recording: RwLock::new(()) })
+    }
+
+    pub(super) fn context(&self) -> &Arc<CudaContext> {
+        self.stream.context()
+    }
+
+    /// What it is.
+    pub(super) fn about(&self) -> Hello {
+        let (free, total) = self.context().mem_get_info().unwrap_or_default();
+        let name = self.context().name().unwrap_or_else(|_| "unknown".to_owned());
+        Hello { kind: "cuda".to_owned(), name, memory_total: total as u64, memory_free: free as u64 }
+    }
+
+    /// Bytes that can still be taken: what the driver has, and what the pool has and nobody uses.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let (free, _) = self.context().mem_get_info().unwrap_or_default();
+        (free as u64).saturating_add(self.pool.unused())
+    }
+
+    /// From now on [`Gpu::peak_bytes`] tells what is taken at once beyond what is taken now.
+    pub(super) fn watch_peak(&self) -> u64 {
+        self.pool.watch_peak()
+    }
+
+    /// The most bytes that have been taken at once since, beyond the `before` that it told.
+    pub(super) fn peak_bytes(&self, before: u64) -> u64 {
+        self.pool.peak().saturating_sub(before)
+    }
+
+    /// Waits until all is done that the stream was told. Errors: that of any call since the last wait.
+    pub(super) fn finish(&self) -> Result<(), DriverError> {
+        self.stream.synchronize()?;
+        self.context().check_err()
+    }
+
+    /// Does the context work? A broken one fails at everything. Errors: what the driver says.
+    pub(super) fn try_out(&self) -> Result<(), String> {
+        // What earlier calls have left is no answer to this one.
+        let _earlier = self.context().check_err();
+        let tried = self.stream.clone_htod(&[1_u32]).and_then(|memory| self.stream.clone_dtoh(&memory));
+        match tried {
+            Ok(back) if back == [1] => Ok(()),
+            Ok(back) => Err(format!("the GPU gives back {back:?} for [1]")),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(()),
+            Err(error) => Err(format!("the GPU cannot be used any more: {error}")),
+        }
+    }
+}
+
+/// Candle's tensors keep two events each to order streams, which one stream does not need.
+#[expect(unsafe_code, reason = "who has several streams has to order them himself")]
+fn stop_tracking(cuda: &CudaDevice) {
+    // SAFETY: every tensor of this process is made, used and dropped on this device's one stream, which does things in order.
+    unsafe { cuda.disable_event_tracking() };
+}
+
+/// The driver's pool that tensors are taken from.
+struct Pool {
+    pool: sys::CUmemoryPool,
+}
+
+// SAFETY: the driver's calls on a pool may come from any thread, and the pool lives as long as the process.
+#[expect(unsafe_code, reason = "a handle of the driver's")]
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "a handle of the driver's")]
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// The context's pool, which from now on keeps what it has: else each wait would give it back, to be mapped again.
+    fn of(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        context.bind_to_thread()?;
+        // SAFETY: the device is that of a context that lives.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        let pool = Self { pool: unsafe { result::device::get_default_mem_pool(context.cu_device()) }? };
+        pool.set(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)?;
+        Ok(pool)
+    }
+
+    fn unused(&self) -> u64 {
+        let reserved = self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+        reserved.saturating_sub(self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT))
+    }
+
+    fn watch_peak(&self) -> u64 {
+        // Zero sets it to what is used now; where it cannot be set, the peak is that of all time, which errs on the safe side.
+        let _set = self.set(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
+        self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    fn peak(&self) -> u64 {
+        self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    /// An attribute of 64 bits; 0 where the driver does not tell.
+    fn get(&self, attribute: sys::CUmemPool_attribute) -> u64 {
+        let mut value = 0_u64;
+        // SAFETY: the pool is the driver's own, and each attribute that is asked for here is a number of 64 bits.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        let got = unsafe { result::mem_pool::get_attribute(self.pool, attribute, (&raw mut value).cast::<c_void>()) };
+        got.map_or(0, |()| value)
+    }
+
+    fn set(&self, attribute: sys::CUmemPool_attribute, value: u64) -> Result<(), DriverError> {
+        let mut value = value;
+        // SAFETY: as for `get`; the driver reads the number and keeps no pointer to it.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        unsafe {
+            result::mem_pool::set_attribute(self.pool, attribute, (&raw mut value).cast::<c_void>())
+        }
+    }
+}
+
+/// Candle's errors carry backtraces over several lines.
+pub(super) fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,159 @@
+//! Work that recurs, recorded as CUDA graphs: one call in place of a hundred launches.
+//!
+//! A graph is trusted only when it has once given what the launches themselves gave. What cannot be recorded is never tried again,
+//! and runs launch by launch as before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{D, DType, Error, Result, Tensor};
+use cudarc::driver::{CudaGraph, sys};
+use parking_lot::Mutex;
+use sconce::model::kernels::Recorder;
+use tracing::{debug, warn};
+
+use super::gpu::{Gpu, first_line};
+
+/// Batches of the same lengths before they are recorded.
+const RECURRED: u32 = 2;
+/// How far a graph may be from the launches, which it fills up to another size, so that products are added in another order; a part
+/// of the largest number.
+const NEAR_F32: f64 = 1e-3;
+const NEAR_HALF: f64 = 5e-2;
+
+/// One model's graphs, by the lengths that they were recorded for.
+pub(super) struct Graphs {
+    gpu: Arc<Gpu>,
+    known: Mutex<HashMap<Vec<usize>, Known>>,
+}
+
+enum Known {
+    /// Has run so often.
+    Seen(u32),
+    Recorded(Graph),
+    /// Cannot be recorded.
+    Refused,
+}
+
+/// A graph, what it reads, and what it writes.
+struct Graph {
+    graph: CudaGraph,
+    inputs: Vec<Tensor>,
+    output: Tensor,
+}
+
+// SAFETY: CUDA's graphs may be used from any thread, one at a time; this one is used under the lock of `Graphs::known`.
+#[expect(unsafe_code, reason = "a handle of the driver's")]
+unsafe impl Send for Graph {}
+
+impl Graphs {
+    pub(super) fn new(gpu: Arc<Gpu>) -> Self {
+        Self { gpu, known: Mutex::default() }
+    }
+
+    /// Records `compute`, and has the graph give what it gave. Errors: it does not, or something in it cannot be recorded.
+    fn record(
+        &self,
+        lengths: &[usize],
+        (inputs, launched): (&[Tensor], &Tensor),
+        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<Graph> {
+        let Some(_alone) = self.gpu.recording.try_write() else {
+            return Err(Error::msg("another model is being loaded"));
+        };
+        let filled = inputs.iter().zip(lengths).map(|(input, length)| longer(input, *length));
+        let filled: Vec<Tensor> = filled.collect::<Result<_>>()?;
+        let output = longer(launched, lengths.first().copied().unwrap_or_default())?;
+        // Loads what is loaded at first use, which cannot be recorded.
+        compute(&filled)?;
+        self.gpu.finish().map_err(Error::wrap)?;
+        let graph = self.capture(|| output.slice_set(&compute(&filled)?, 0, 0))?;
+        let graph = Graph { graph, inputs: filled, output };
+        expect_near(&graph.replay(inputs)?, launched)?;
+        Ok(graph)
+    }
+
+    fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
+        let stream = &self.gpu.stream;
+        stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(Error::wrap)?;
+        let done = work();
+        // Ends the capture in any case: the stream does nothing until then.
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = stream.end_capture(flags).map_err(Error::wrap);
+        done?;
+        let graph = graph?.ok_or_else(|| Error::msg("nothing was recorded"))?;
+        graph.upload().map_err(Error::wrap)?;
+        Ok(graph)
+    }
+}
+
+impl Recorder for Graphs {
+    fn run(
+        &self,
+        lengths: &[usize],
+        inputs: &[Tensor],
+        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut known = self.known.lock();
+        let entry = known.entry(lengths.to_vec()).or_insert(Known::Seen(0));
+        match entry {
+            Known::Recorded(graph) => return graph.replay(inputs),
+            Known::Seen(times) if *times < RECURRED => *times += 1,
+            Known::Seen(_) => {
+                let launched = compute(inputs)?;
+                *entry = match self.record(lengths, (inputs, &launched), compute) {
+                    Ok(graph) => {
+                        debug!(?lengths, "recorded as a graph");
+                        Known::Recorded(graph)
+                    }
+                    Err(error) => {
+                        let why = first_line(&error);
+                        warn!(?lengths, why, "not recorded as a graph; it runs launch by launch");
+                        Known::Refused
+                    }
+                };
+                // A failed recording may have left an error behind, or the device broken.
+                self.gpu.try_out().map_err(Error::msg)?;
+                return Ok(launched);
+            }
+            Known::Refused => {}
+        }
+        compute(inputs)
+    }
+}
+
+impl Graph {
+    fn replay(&self, inputs: &[Tensor]) -> Result<Tensor> {
+        for (own, input) in self.inputs.iter().zip(inputs) {
+            own.zero_set()?;
+            own.slice_set(input, 0, 0)?;
+        }
+        self.graph.launch().map_err(Error::wrap)?;
+        let rows = inputs.first().map_or(Ok(0), |first| first.dim(0))?;
+        // The next batch writes over it, after all that this one has the stream do.
+        self.output.narrow(0, 0, rows)
+    }
+}
+
+/// A copy with zeros behind it, up to `length` along the first dimension.
+fn longer(tensor: &Tensor, length: usize) -> Result<Tensor> {
+    let mut dims = tensor.dims().to_vec();
+    if let Some(first) = dims.first_mut() {
+        *first = length;
+    }
+    let longer = Tensor::zeros(dims, tensor.dtype(), tensor.device())?;
+    longer.slice_set(tensor, 0, 0)?;
+    Ok(longer)
+}
+
+/// Errors: the graph does not give what the launches gave.
+fn expect_near(replayed: &Tensor, launched: &Tensor) -> Result<()> {
+    let near = if launched.dtype() == DType::F32 { NEAR_F32 } else { NEAR_HALF };
+    let [replayed, launched] = [replayed, launched].map(|tensor| tensor.to_dtype(DType::F32));
+    let (replayed, launched) = (replayed?, launched?);
+    let largest = |tensor: Tensor| tensor.abs()?.flatten_all()?.max(D::Minus1)?.to_scalar::<f32>();
+    let off = f64::from(largest((&replayed - &launched)?)?);
+    let all = f64::from(largest(launched)?);
+    // NaN is not near.
+    if off <= near * all { Ok(()) } else { Err(Error::msg(format!("the graph is off by {off} of {all}"))) }
+}

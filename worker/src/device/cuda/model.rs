@@ -1,0 +1,106 @@
+//! A model whose weights are on the GPU.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use candle_core::cuda::set_gemm_reduced_precision_f32;
+use candle_core::{Device, Error, Result as CandleResult, Tensor, bail};
+use sconce::config::Precision;
+use sconce::device::LogitScores;
+use sconce::device::wire::Failure;
+use sconce::model::{CandleModel, Model as Loaded};
+use sconce::types::{Rows, Signature};
+
+use super::copies::{described, download, upload};
+use super::fault::failed;
+use super::gpu::Gpu;
+use super::side::CudaSide;
+use crate::device::budget::Budget;
+use crate::device::fused::Fused;
+use crate::device::{Failed, Model};
+use crate::outputs::Outputs;
+
+/// A model, and what it may take.
+pub(super) struct CudaModel {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) kernels: Arc<Fused<CudaSide>>,
+    pub(super) model: Loaded,
+    /// With scores among the outputs, where it tells them.
+    pub(super) signature: Signature,
+    pub(super) precision: Precision,
+    pub(super) scores: Option<LogitScores>,
+    pub(super) budget: Budget,
+}
+
+impl Model for CudaModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed> {
+        let model = match &self.model {
+            Loaded::Host(model) => {
+                let given = model.forward(rows.inputs());
+                let given = given.map_err(|error| Failed::new(Failure::Model, error.detail()))?;
+                return outputs.copy(&given);
+            }
+            Loaded::Candle(_) if rows.count() == 0 => return outputs.none(&self.signature.outputs),
+            Loaded::Candle(model) => &**model,
+        };
+        let size = rows.size();
+        self.budget.admit(size, || self.gpu.free_bytes()).map_err(|why| Failed::new(Failure::Memory, why))?;
+        let before = self.gpu.watch_peak();
+        let computed = catch_unwind(AssertUnwindSafe(|| self.compute(model, rows, outputs)));
+        // What was asked of the device may still be going on: nothing of it may be left for the next batch.
+        let finished = self.gpu.finish().map_err(Error::wrap);
+        let Ok(computed) = computed else {
+            return Err(Failed::new(Failure::Device, "the model's code panicked, and nobody knows what the GPU does"));
+        };
+        let outcome = computed.and_then(|()| finished.map_err(|error| failed(&error, || self.gpu.try_out())));
+        if outcome.is_ok() {
+            self.budget.learn(size, self.gpu.peak_bytes(before));
+        }
+        outcome
+    }
+}
+
+impl CudaModel {
+    /// Has the batch computed, and its outputs copied to where they go. It has ended when the stream has.
+    fn compute(&self, model: &dyn CandleModel, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed> {
+        let told = |error: Error| failed(&error, || self.gpu.try_out());
+        let given = self.forward(model, rows).map_err(told)?;
+        let described: Vec<_> = given.iter().map(described).collect::<CandleResult<_>>().map_err(told)?;
+        outputs.reserve(described.iter().map(|(_, bytes)| *bytes))?;
+        for (tensor, (dtype, bytes)) in given.iter().zip(described) {
+            let room = outputs.push(dtype, tensor.dims(), bytes)?;
+            download(tensor, &self.gpu, room).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    fn forward(&self, model: &dyn CandleModel, rows: &Rows) -> CandleResult<Vec<Tensor>> {
+        // One for the process, whose models take turns.
+        set_gemm_reduced_precision_f32(self.precision == Precision::Tf32);
+        let inputs = rows.inputs().iter().map(|input| upload(input, &self.gpu.device));
+        let mut inputs: Vec<Tensor> = inputs.collect::<CandleResult<_>>()?;
+        inputs.extend(rows.lengths().map(offsets).transpose()?);
+        let mut given = model.forward(&inputs)?;
+        if let Some(LogitScores { output, sharpness }) = self.scores {
+            let Some(logits) = given.get(output) else { bail!("the model gave no output {output}") };
+            given.extend(self.kernels.score(&logits.contiguous()?, sharpness)?);
+        }
+        Ok(given)
+    }
+}
+
+/// Where each row begins, and the last ends, on the host.
+fn offsets(lengths: &[u32]) -> CandleResult<Tensor> {
+    let mut offsets = vec![0_u32];
+    let mut end = 0_u32;
+    for length in lengths {
+        let Some(next) = end.checked_add(*length) else { bail!("a batch of 2^32 elements") };
+        end = next;
+        offsets.push(end);
+    }
+    Tensor::new(offsets, &Device::Cpu)
+}

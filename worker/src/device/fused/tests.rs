@@ -1,0 +1,238 @@
+//! Whole models by the host's build of the kernels, against the same models by candle's operations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use sconce::config::ModelConfig;
+use sconce::model::kernels::{Kernels, Recorder};
+use sconce::model::{Files, Loaded, Model, Target, load};
+use serde_json::{Value, json};
+
+use super::Fused;
+use super::host::HostSide;
+
+const WIDTH: usize = 24;
+const WORDS: usize = 40;
+/// Rows of one token, of a tile's length, and of more.
+const LENGTHS: [usize; 6] = [1, 7, 64, 65, 130, 3];
+
+/// Fills batches up, as a device does that records them, and computes them each time.
+struct Filling;
+
+impl Recorder for Filling {
+    fn run(
+        &self,
+        lengths: &[usize],
+        inputs: &[Tensor],
+        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let filled = inputs.iter().zip(lengths).map(|(input, length)| {
+            assert!(input.dim(0)? <= *length, "{:?} in {length}", input.dims());
+            input.pad_with_zeros(0, 0, length - input.dim(0)?)
+        });
+        compute(&filled.collect::<Result<Vec<_>>>()?)?.narrow(0, 0, inputs[0].dim(0)?)
+    }
+}
+
+fn target(dtype: DType, fills: bool) -> Target {
+    let recorder = move || fills.then(|| Box::new(Filling) as Box<dyn Recorder>);
+    let kernels = Arc::new(Fused::new(Arc::new(HostSide::new()), Box::new(recorder))) as Arc<dyn Kernels>;
+    Target { device: Device::Cpu, dtype, kernels: Some(kernels) }
+}
+
+/// A Hugging Face folder in memory; `tensors` are names and dimensions.
+fn folder(config: &Value, more: &[(&str, &str)], tensors: &[(String, Vec<usize>)]) -> Files {
+    let mut seed = 1_u32;
+    let mut number = |spread: f32, around: f32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (f32::from(u16::try_from(seed >> 16).expect("16 bits")) / 32768.0 - 1.0) * spread + around
+    };
+    let data: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(name, dims)| {
+            let is_norm = name.to_lowercase().contains("norm") && name.ends_with("weight");
+            let (spread, around) = if is_norm { (0.3, 1.0) } else { (0.35, 0.0) };
+            (0..dims.iter().product()).flat_map(|_: usize| number(spread, around).to_le_bytes()).collect()
+        })
+        .collect();
+    let views = tensors.iter().zip(&data).map(|((name, dims), data)| {
+        (name.clone(), TensorView::new(Dtype::F32, dims.clone(), data).expect("as many bytes as numbers"))
+    });
+    let weights = serialize(views, None).expect("weights");
+    let mut files = BTreeMap::from([
+        ("config.json".to_owned(), config.to_string().into_bytes().into()),
+        ("model.safetensors".to_owned(), weights.into()),
+    ]);
+    files.extend(more.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec().into())));
+    Files::Memory(files)
+}
+
+fn pair(tensors: &mut Vec<(String, Vec<usize>)>, name: &str, dims: &[usize]) {
+    tensors.push((format!("{name}.weight"), dims.to_vec()));
+    tensors.push((format!("{name}.bias"), dims[..1].to_vec()));
+}
+
+fn bert(task: &str) -> Files {
+    let config = json!({"model_type": "bert", "architectures": [task], "hidden_size": WIDTH, "intermediate_size": 40,
+        "num_attention_heads": 3, "num_hidden_layers": 2, "vocab_size": WORDS, "type_vocab_size": 2,
+        "max_position_embeddings": 140, "id2label": {"0": "a", "1": "b", "2": "c"}});
+    let classifies = task.ends_with("Classification");
+    let mut tensors = Vec::new();
+    for (name, entries) in [("word", WORDS), ("position", 140), ("token_type", 2)] {
+        tensors.push((format!("embeddings.{name}_embeddings.weight"), vec![entries, WIDTH]));
+    }
+    pair(&mut tensors, "embeddings.LayerNorm", &[WIDTH]);
+    for layer in 0..2 {
+        for part in ["self.query", "self.key", "self.value", "output.dense"] {
+            pair(&mut tensors, &format!("encoder.layer.{layer}.attention.{part}"), &[WIDTH, WIDTH]);
+        }
+        pair(&mut tensors, &format!("encoder.layer.{layer}.attention.output.LayerNorm"), &[WIDTH]);
+        pair(&mut tensors, &format!("encoder.layer.{layer}.intermediate.dense"), &[40, WIDTH]);
+        pair(&mut tensors, &format!("encoder.layer.{layer}.output.dense"), &[WIDTH, 40]);
+        pair(&mut tensors, &format!("encoder.layer.{layer}.output.LayerNorm"), &[WIDTH]);
+    }
+    if classifies {
+        tensors.iter_mut().for_each(|(name, _)| name.insert_str(0, "bert."));
+        pair(&mut tensors, "bert.pooler.dense", &[WIDTH, WIDTH]);
+        pair(&mut tensors, "classifier", &[3, WIDTH]);
+    }
+    folder(&config, &[], &tensors)
+}
+
+fn modernbert() -> Files {
+    let config = json!({"model_type": "modernbert", "hidden_size": WIDTH, "intermediate_size": 20,
+        "num_attention_heads": 3, "num_hidden_layers": 3, "vocab_size": WORDS, "max_position_embeddings": 140,
+        "local_attention": 8, "global_attn_every_n_layers": 2, "pad_token_id": 0});
+    let mut tensors = vec![
+        ("embeddings.tok_embeddings.weight".to_owned(), vec![WORDS, WIDTH]),
+        ("embeddings.norm.weight".to_owned(), vec![WIDTH]),
+        ("final_norm.weight".to_owned(), vec![WIDTH]),
+    ];
+    for layer in 0..3 {
+        let of = |part: &str, dims: &[usize]| (format!("layers.{layer}.{part}.weight"), dims.to_vec());
+        tensors.extend((layer > 0).then(|| of("attn_norm", &[WIDTH])));
+        tensors.push(of("attn.Wqkv", &[3 * WIDTH, WIDTH]));
+        tensors.push(of("attn.Wo", &[WIDTH, WIDTH]));
+        tensors.push(of("mlp_norm", &[WIDTH]));
+        tensors.push(of("mlp.Wi", &[40, WIDTH]));
+        tensors.push(of("mlp.Wo", &[WIDTH, 20]));
+    }
+    folder(&config, &[], &tensors)
+}
+
+fn vit() -> Files {
+    let config = json!({"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": WIDTH,
+        "intermediate_size": 40, "num_attention_heads": 3, "num_hidden_layers": 2, "image_size": 24, "patch_size": 4,
+        "hidden_act": "gelu", "id2label": {"0": "a", "1": "b"}});
+    let mut tensors = vec![
+        ("vit.embeddings.cls_token".to_owned(), vec![1, 1, WIDTH]),
+        ("vit.embeddings.position_embeddings".to_owned(), vec![1, 37, WIDTH]),
+    ];
+    pair(&mut tensors, "vit.embeddings.patch_embeddings.projection", &[WIDTH, 3, 4, 4]);
+    for layer in 0..2 {
+        let of = |part: &str| format!("vit.encoder.layer.{layer}.{part}");
+        for part in ["attention.query", "attention.key", "attention.value", "output.dense"] {
+            pair(&mut tensors, &of(&format!("attention.{part}")), &[WIDTH, WIDTH]);
+        }
+        pair(&mut tensors, &of("layernorm_before"), &[WIDTH]);
+        pair(&mut tensors, &of("layernorm_after"), &[WIDTH]);
+        pair(&mut tensors, &of("intermediate.dense"), &[40, WIDTH]);
+        pair(&mut tensors, &of("output.dense"), &[WIDTH, 40]);
+    }
+    pair(&mut tensors, "vit.layernorm", &[WIDTH]);
+    pair(&mut tensors, "classifier", &[2, WIDTH]);
+    folder(&config, &[], &tensors)
+}
+
+fn loaded(files: &Files, target: &Target) -> Loaded {
+    load(files, &ModelConfig::default(), target).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a model makes of rows of ids, or of pictures where it takes those.
+fn outputs(files: &Files, target: &Target) -> Vec<Tensor> {
+    let loaded = loaded(files, target);
+    let Model::Candle(model) = &loaded.model else { panic!("a model on the host") };
+    let number = |at: usize| u32::try_from((at * 7 + 3) % WORDS).expect("small");
+    let tokens: usize = LENGTHS.iter().sum();
+    let put = |numbers: Vec<u32>| Tensor::new(numbers, &Device::Cpu).expect("a tensor");
+    let offsets = LENGTHS.iter().scan(0, |end, length| {
+        *end += u32::try_from(*length).expect("short");
+        Some(*end)
+    });
+    let inputs = match loaded.about.platform {
+        "candle_vit" => {
+            let numbers: Vec<f32> = (0_u16..3 * 3 * 24 * 24).map(|at| f32::from(at % 251) / 125.0 - 1.0).collect();
+            vec![Tensor::from_vec(numbers, (3, 3, 24, 24), &Device::Cpu).expect("a tensor")]
+        }
+        platform => {
+            let positions = LENGTHS.iter().flat_map(|length| 0..u32::try_from(*length).expect("short")).collect();
+            let mut inputs = vec![put((0..tokens).map(number).collect())];
+            if platform == "candle_bert" {
+                inputs.push(put((0..tokens).map(|at| number(at) % 2).collect()));
+                inputs.push(put(positions));
+            }
+            inputs.push(put(std::iter::once(0).chain(offsets).collect()));
+            inputs
+        }
+    };
+    model.forward(&inputs).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// How far `got` is from `wanted`, as a part of it.
+fn distance(got: &Tensor, wanted: &Tensor) -> f32 {
+    assert_eq!((got.dims(), got.dtype()), (wanted.dims(), DType::F32));
+    let length = |tensor: Tensor| tensor.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
+    let (off, all) = (length((got - wanted).expect("alike")), length(wanted.clone()));
+    off.expect("a number") / all.expect("a number")
+}
+
+fn expect_near(files: &Files, target: &Target, bound: f32) {
+    let (got, wanted) = (outputs(files, target), outputs(files, &Target::cpu()));
+    assert_eq!(got.len(), wanted.len());
+    for (got, wanted) in got.iter().zip(&wanted) {
+        let distance = distance(got, wanted);
+        assert!(distance < bound, "{target:?}: {distance}");
+    }
+}
+
+#[test]
+fn encoders_are_what_candle_makes_of_them() {
+    for files in [bert("BertModel"), bert("BertForSequenceClassification"), modernbert(), vit()] {
+        for fills in [false, true] {
+            expect_near(&files, &target(DType::F32, fills), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn encoders_in_half_precision_are_near() {
+    for files in [bert("BertModel"), bert("BertForSequenceClassification"), modernbert(), vit()] {
+        expect_near(&files, &target(DType::F16, true), 5e-3);
+    }
+}
+
+#[test]
+fn scores_are_those_of_the_server() {
+    let logits = [0.5_f32, 2.0, -1.0, f32::NAN, 0.0, 1.0, f32::NEG_INFINITY, 3.0, 3.0];
+    let logits = Tensor::from_slice(&logits, (3, 3), &Device::Cpu).expect("a tensor");
+    let kernels = Fused::new(Arc::new(HostSide::new()), Box::new(|| None));
+    let [classes, measures] = kernels.score(&logits, 2.0).expect("scores");
+    assert_eq!(classes.to_vec1::<u32>().expect("classes"), [1, u32::MAX, 1]);
+    let measures = measures.to_vec2::<f32>().expect("measures");
+    assert!((measures[0][0] - 0.950_33).abs() < 1e-4, "{measures:?}");
+    assert!(measures[1].iter().all(|number| number.is_nan()));
+    assert_eq!((measures[2][0], measures[2][1]), (0.5, 0.0));
+}
+
+#[test]
+fn what_kernels_do_not_compute_is_an_error() {
+    let kernels = Fused::new(Arc::new(HostSide::new()), Box::new(|| None));
+    let rows = Tensor::zeros((2, 3), DType::F64, &Device::Cpu).expect("a tensor");
+    let told = kernels.activate(&rows, None, None).expect_err("no such kernel").to_string();
+    assert!(told.starts_with("kernels do not compute in F64"), "{told}");
+    let rows = Tensor::zeros((3, 2), DType::F32, &Device::Cpu).expect("a tensor").t().expect("a view");
+    let told = kernels.score(&rows, 1.0).expect_err("in pieces").to_string();
+    assert!(told.starts_with("a kernel was given a tensor of shape [2, 3] in pieces"), "{told}");
+}
