@@ -1,8 +1,9 @@
 //! How the server and its worker process speak: frames over sockets that keep them apart, batches in shared memory.
 //!
 //! The control socket is the worker's standard input. It carries [`Order`]s to the worker and [`Report`]s back. A model has a
-//! channel of its own, a socket and a staging area, which come with the order to load it: so no thread has to sort answers.
-//! A channel first carries one [`Opening`] to the server; then for each [`Run`] one [`Answer`].
+//! channel of its own, a socket and two staging areas, which come with the order to load it. A channel first carries one
+//! [`Opening`] to the server; then for each [`Run`] one [`Answer`], in the same order. Two batches may be under way at once,
+//! each in an area of its own: while one is computed the other is written or read.
 //!
 //! Frames are `postcard` after a header of eight bytes. Both sides are of one machine, so numbers in the staging area are as it
 //! has them, which is little-endian.
@@ -23,7 +24,7 @@ pub(super) use socket::wait_for;
 pub use socket::{Broken, Socket, Spin};
 
 /// The version of all that stands in this folder; a worker of another one is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Bytes of a frame; a socket pair takes three times as much before it blocks.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// What the exit code of a worker says that has met a frame which it cannot read.
@@ -115,9 +116,9 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_told_from_what_another_version_says() {
         let mut other = frame(&Report::Pong(1));
-        other[4] = 2;
+        other[4] = 1;
         let told = decode::<Report>(&other).expect_err("another version").to_string();
-        assert_eq!(told, "expected version 1 of the worker's protocol, got 2");
+        assert_eq!(told, "expected version 2 of the worker's protocol, got 1");
         let mut long = frame(&Report::Pong(1));
         long.push(0);
         assert_eq!(decode::<Report>(&long), Err(Unreadable::Garbage { bytes: long.len() }));

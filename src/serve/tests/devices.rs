@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::super::Pipeline;
 use crate::config::ModelConfig;
-use crate::device::{Cores, Device, Executor, Lifeline};
+use crate::device::{Cores, Device, Executor, Lifeline, Simulated};
 use crate::guard::{Admission, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
@@ -127,7 +127,8 @@ impl World {
             vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
         if beside {
             let timing = Box::new(|_: &[Rows]| 3 * MILLI);
-            devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
+            let simulated = Simulated::new(Box::new(Doubling(None)), timing, Arc::default());
+            devices.push((RungKind::Cpu, Device::Simulated(simulated), None));
         }
         let max_batch_size = NonZeroUsize::new(8).expect("eight");
         let config = ModelConfig::parse("model.toml", settings).expect("settings");
@@ -197,7 +198,9 @@ fn simulated(process: &Arc<Process>) -> Device {
         () if state.slow.load(Relaxed) => 90 * MILLI,
         () => MILLI,
     };
-    Device::Simulated(Box::new(Doubling(Some(Arc::clone(process)))), Box::new(timing), Arc::clone(&process.ended))
+    let executor = || Box::new(Doubling(Some(Arc::clone(process))));
+    let simulated = Simulated::new(executor(), Box::new(timing.clone()), Arc::clone(&process.ended));
+    Device::Simulated(simulated.with_ahead(executor(), Box::new(timing)))
 }
 
 pub(super) fn about() -> About {

@@ -48,13 +48,17 @@ impl Direct {
         (channel, file)
     }
 
-    /// Orders it to load a folder, and gives its channel.
+    /// Orders it to load a folder, with `file` as its first staging area, and gives its channel.
     pub(crate) fn load(&mut self, folder: &std::path::Path, file: &OwnedFd) -> Socket {
+        self.load_with(folder, file, &area(SealFlags::SHRINK))
+    }
+
+    pub(crate) fn load_with(&mut self, folder: &std::path::Path, file: &OwnedFd, other: &OwnedFd) -> Socket {
         let (ours, theirs) = Socket::pair().expect("a pair");
         let path = folder.as_os_str().as_encoded_bytes().to_vec();
         let contents = Contents::Folder { path: path.clone(), roots: vec![path] };
         let order = Order::Load(LoadOrder { name: "test".to_owned(), contents });
-        self.control().send_with(&order, &[theirs.as_fd(), file.as_fd()]).expect("sent");
+        self.control().send_with(&order, &[theirs.as_fd(), file.as_fd(), other.as_fd()]).expect("sent");
         ours
     }
 
