@@ -61,3 +61,7 @@ impl Worker {
         !is_wanted && !self.flight.has_alone() && self.listener.permits_ahead(Instant::now())
     }
 }
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use crate::types::Rows;
 pub(crate) type Timing = Box<dyn FnMut(&[Rows]) -> Duration + Send>;
 
 /// Computes on the calling thread, and takes as much virtual time as it is told, or less where it is interrupted.
-pub(crate) struct Simulated {
+pub struct Simulated {
     executor: Box<dyn Executor>,
     timing: Timing,
     interrupted: Arc<Notify>,

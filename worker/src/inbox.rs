@@ -116,3 +116,7 @@ fn rows(run: &Run, area: &mut Area) -> io::Result<Rows> {
     let lengths: Vec<u32> = lengths.as_chunks::<4>().0.iter().map(|length| u32::from_le_bytes(*length)).collect();
     Rows::packed(inputs, &lengths).filter(|rows| rows.count() == count).ok_or_else(differ)
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

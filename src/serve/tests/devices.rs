@@ -40,6 +40,8 @@ pub(super) struct Process {
     pub(super) ended: Arc<Notify>,
     /// Sizes of the batches that it was asked for.
     pub(super) asked: Mutex<Vec<usize>>,
+    /// Batches that it was given while it computed one.
+    pub(super) ahead: AtomicUsize,
 }
 
 impl Process {
@@ -191,16 +193,21 @@ pub(super) fn doubling() -> impl Executor + 'static {
 }
 
 fn simulated(process: &Arc<Process>) -> Device {
-    let state = Arc::clone(process);
-    let timing = move |_: &[Rows]| match () {
-        () if !state.up.load(Relaxed) => Duration::ZERO,
-        () if state.hangs.load(Relaxed) => Duration::from_hours(1),
-        () if state.slow.load(Relaxed) => 90 * MILLI,
-        () => MILLI,
+    let timing = |is_ahead: bool| {
+        let state = Arc::clone(process);
+        Box::new(move |_: &[Rows]| {
+            state.ahead.fetch_add(usize::from(is_ahead), Relaxed);
+            match () {
+                () if !state.up.load(Relaxed) => Duration::ZERO,
+                () if state.hangs.load(Relaxed) => Duration::from_hours(1),
+                () if state.slow.load(Relaxed) => 90 * MILLI,
+                () => MILLI,
+            }
+        })
     };
     let executor = || Box::new(Doubling(Some(Arc::clone(process))));
-    let simulated = Simulated::new(executor(), Box::new(timing.clone()), Arc::clone(&process.ended));
-    Device::Simulated(simulated.with_ahead(executor(), Box::new(timing)))
+    let simulated = Simulated::new(executor(), timing(false), Arc::clone(&process.ended));
+    Device::Simulated(simulated.with_ahead(executor(), timing(true)))
 }
 
 pub(super) fn about() -> About {

@@ -13,6 +13,8 @@ use tokio::time::{Duration, Instant};
 /// How long what must happen may take on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const AREA_BYTES: u64 = 65_536;
+/// A model that gives back bytes as it gets them.
+pub(crate) const IDENTITY: &str = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"UINT8\"\ndims = [-1]\n";
 
 /// A worker and its control socket.
 pub(crate) struct Direct {
@@ -40,8 +42,7 @@ impl Direct {
 
     /// Has it load a model that gives back bytes as it gets them, and gives its channel and its staging area.
     pub(crate) fn load_identity(&mut self, folder: &std::path::Path) -> (Socket, OwnedFd) {
-        let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"UINT8\"\ndims = [-1]\n";
-        std::fs::write(folder.join("identity.toml"), text).expect("written");
+        std::fs::write(folder.join("identity.toml"), IDENTITY).expect("written");
         let file = area(SealFlags::SHRINK);
         let mut channel = self.load(folder, &file);
         assert!(matches!(channel.receive_within(PATIENCE), Ok(Some(Opening::Loaded(_)))));
