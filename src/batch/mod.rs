@@ -3,8 +3,10 @@
 //! `policy` decides, as a pure function of plain data and `now`; `queue` keeps it under one lock; `worker` runs what
 //! it releases. Deliberately absent: kinds of models, protocols, metrics.
 
+mod ahead;
 mod calls;
 mod fair;
+mod flight;
 mod forecast;
 mod item;
 mod line;
@@ -22,4 +24,4 @@ pub use item::{Ask, Limits, Unit};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
 pub use shapes::BatchShape;
 pub use turns::{Seat, Turns};
-pub use worker::{Listener, Ran, Worker};
+pub use worker::{Listener, Ran, Suspects, Worker};

@@ -11,6 +11,7 @@
 //! Rows may wait if the queue has room, their client its share of it, and their answer is predicted in time. Whether a
 //! batch that is not full waits for company: `policy/hold.rs`.
 
+mod ahead;
 mod hold;
 mod sweep;
 
@@ -81,8 +82,10 @@ pub(super) struct Policy<T> {
     holding: bool,
     /// No deadline in the queue is earlier than this.
     deadline_floor: Option<Instant>,
-    /// When the running batch is expected to end.
+    /// When the running batch is expected to end, and the one behind it.
     busy_until: Option<Instant>,
+    /// Size of the batch that the device has been given ahead.
+    ahead: Option<usize>,
 }
 
 impl<T> Policy<T> {
@@ -104,6 +107,7 @@ impl<T> Policy<T> {
             holding: false,
             deadline_floor: None,
             busy_until: None,
+            ahead: None,
         }
     }
 
@@ -225,9 +229,9 @@ impl<T> Policy<T> {
         self.cost.learn(u32::try_from(size).unwrap_or(u32::MAX), took);
     }
 
-    /// A batch failed: the device is free again, and nothing was learned of its cost.
+    /// A batch failed: the device is free again, or begins the one that it was given ahead, and nothing was learned of its cost.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.busy_until = None;
+        self.busy_until = self.ahead.take().and_then(|size| self.predict(size)).map(|cost| now + cost);
         self.ended = Some(now);
         self.forecast.ended(now);
     }

@@ -50,6 +50,8 @@ pub struct PartAnswer {
 pub(super) struct Waiting {
     pub(super) rows: Rows,
     pub(super) reply: oneshot::Sender<Result<PartAnswer, Error>>,
+    /// Must they be alone with the device?
+    pub(super) alone: bool,
 }
 
 /// The rows that wait for one model.
@@ -179,7 +181,7 @@ impl Queue {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
                 ticket.parts.push(Part { id, answer });
                 let (rows, size, class) = (part.count(), part.size(), self.class(&part));
-                let payload = Waiting { rows: part, reply };
+                let payload = Waiting { rows: part, reply, alone };
                 let item = Item { id, rows, size, class, group, level, client, tag: 0, arrived, deadline, payload };
                 state.policy.push(item);
             }
@@ -219,6 +221,18 @@ impl Queue {
         drop(state);
         answer_expired(expired, now);
         step
+    }
+
+    /// A batch that waiting could not improve, for a device that takes it while another is computed; `None` if what waits is
+    /// less.
+    pub(super) fn step_ahead(&self) -> Option<(Batch<Waiting>, Instant)> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let expired = state.policy.sweep(now);
+        let batch = state.policy.next_ahead(now);
+        drop(state);
+        answer_expired(expired, now);
+        batch.map(|batch| (batch, now))
     }
 
     /// Has a call begun that does not wait yet, and so may be about to join?

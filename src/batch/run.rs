@@ -4,10 +4,11 @@ use std::pin::pin;
 
 use tokio::time::{Duration, Instant};
 
+use super::flight::{Flight, Place};
 use super::item::Item;
 use super::policy::Batch;
 use super::queue::{PartAnswer, Queue, Waiting, expire};
-use super::worker::{Listener, Ran};
+use super::worker::{Listener, Ran, Suspects};
 use crate::device::{Device, Fault, Outcome};
 use crate::types::{BatchReport, Error, Reason, Release, Rows, Tensor};
 
@@ -16,6 +17,8 @@ pub(super) struct Run<'a> {
     pub(super) queue: &'a Queue,
     pub(super) device: &'a mut Device,
     pub(super) listener: &'a dyn Listener,
+    /// What is with the device, by this way into it or another.
+    pub(super) flight: &'a Flight,
 }
 
 /// What came of a batch on the device.
@@ -23,6 +26,15 @@ enum Ended {
     InTime(Outcome),
     /// Its requests were told that the device is overdue; what it gave later is of no use.
     Overdue,
+}
+
+/// A batch that the device failed.
+struct Failed {
+    parts: Vec<Rows>,
+    fault: Fault,
+    began: Instant,
+    /// Was another with the device?
+    beside: bool,
 }
 
 impl Run<'_> {
@@ -36,18 +48,25 @@ impl Run<'_> {
             if batch.items.is_empty() {
                 continue;
             }
-            let ended = self.attempt(&mut batch).await;
+            let place = self.flight.enter(is_alone(&batch));
+            let ended = self.attempt(&mut batch, &place).await;
             let now = Instant::now();
-            let took = now.saturating_duration_since(started);
+            // While another was computed it had not begun.
+            let began = place.reached().map_or(started, |reached| reached.max(started));
+            let beside = place.is_beside();
+            drop(place);
+            let took = now.saturating_duration_since(began);
             let (rows, size, release) = (batch.rows, batch.size, batch.release);
             self.listener.ran(Ran { rows, size, padding: self.device.padding(size), release }, now);
             match ended {
                 Ended::InTime((_, Ok(outputs))) => {
                     self.queue.learn(size, took, now);
                     self.listener.computed(size, took);
-                    answer(batch, outputs, started, took);
+                    answer(batch, outputs, began, took);
                 }
-                Ended::InTime((parts, Err(fault))) => self.failed(batch, parts, fault, started, &mut pending).await,
+                Ended::InTime((parts, Err(fault))) => {
+                    self.failed(batch, Failed { parts, fault, began, beside }, &mut pending).await;
+                }
                 Ended::Overdue => self.queue.failed(now),
             }
             started = Instant::now();
@@ -56,7 +75,7 @@ impl Run<'_> {
 
     /// Runs the items' rows, answering what expires in the queue meanwhile. If the device takes too long, the items are
     /// answered without it, and it is stopped where it can be.
-    async fn attempt(&mut self, batch: &mut Batch<Waiting>) -> Ended {
+    async fn attempt(&mut self, batch: &mut Batch<Waiting>, place: &Place<'_>) -> Ended {
         let parts = batch.items.iter_mut().map(|item| std::mem::take(&mut item.payload.rows)).collect();
         let patience = self.listener.patience(batch.size);
         let interrupt = patience.and_then(|_| self.device.interrupt());
@@ -66,11 +85,11 @@ impl Run<'_> {
             biased;
             outcome = &mut run => return Ended::InTime(outcome),
             () = &mut expiring => {}
-            () = elapsed(patience) => {}
+            () = overdue(place, patience) => {}
         }
         let waited = patience.unwrap_or_default().as_millis();
         let error = Error::new(Reason::DeviceOverdue, format!("the device did not answer within {waited} ms"));
-        self.listener.device_failed(&[], &error, Instant::now());
+        self.listener.device_failed(Suspects::default(), &error, Instant::now());
         fail(std::mem::take(&mut batch.items), &error);
         if let Some(interrupt) = interrupt {
             interrupt();
@@ -79,18 +98,12 @@ impl Run<'_> {
             outcome = &mut run => outcome,
             () = &mut expiring => run.await,
         };
-        self.listener.suspect(&parts);
+        self.listener.suspect(Suspects { rows: &parts, beside: place.is_beside() });
         Ended::Overdue
     }
 
-    async fn failed(
-        &mut self,
-        mut batch: Batch<Waiting>,
-        parts: Vec<Rows>,
-        fault: Fault,
-        started: Instant,
-        pending: &mut Vec<Batch<Waiting>>,
-    ) {
+    async fn failed(&mut self, mut batch: Batch<Waiting>, failed: Failed, pending: &mut Vec<Batch<Waiting>>) {
+        let Failed { parts, fault, began, beside } = failed;
         let now = Instant::now();
         self.queue.failed(now);
         if fault.panicked {
@@ -98,7 +111,7 @@ impl Run<'_> {
         }
         match fault.error.reason() {
             Reason::DeviceLost => {
-                self.listener.device_failed(&parts, &fault.error, now);
+                self.listener.device_failed(Suspects { rows: &parts, beside }, &fault.error, now);
                 fail(batch.items, &fault.error);
             }
             Reason::DeviceMemory => {
@@ -107,7 +120,7 @@ impl Run<'_> {
                 if batch.items.len() > 1 {
                     halve(batch, Release::Memory, pending);
                 } else {
-                    self.cut(batch, fault, started).await;
+                    self.cut(batch, fault, began).await;
                 }
             }
             _ => {
@@ -119,18 +132,19 @@ impl Run<'_> {
 
     fn lacks_memory(&self, size: usize, error: &Error, now: Instant) {
         self.queue.lacks_memory(size, now);
-        self.listener.device_failed(&[], error, now);
+        self.listener.device_failed(Suspects::default(), error, now);
     }
 
     /// Runs the one item of a batch in parts that the device has memory for.
-    async fn cut(&mut self, mut batch: Batch<Waiting>, fault: Fault, started: Instant) {
+    async fn cut(&mut self, mut batch: Batch<Waiting>, fault: Fault, began: Instant) {
+        let _place = self.flight.enter(is_alone(&batch));
         let Some(item) = batch.items.first_mut() else { return };
         let outcome = match halves(std::mem::take(&mut item.payload.rows)) {
             Some(parts) => self.run_apart(parts).await,
             None => Err(fault.error),
         };
         match outcome {
-            Ok(outputs) => answer(batch, outputs, started, started.elapsed()),
+            Ok(outputs) => answer(batch, outputs, began, began.elapsed()),
             Err(error) => fail(batch.items, &error),
         }
     }
@@ -161,9 +175,13 @@ impl Run<'_> {
     }
 }
 
-async fn elapsed(patience: Option<Duration>) {
+/// Ends when a batch has been computed for too long; while it waits for another's end it is not.
+async fn overdue(place: &Place<'_>, patience: Option<Duration>) {
     match patience {
-        Some(patience) => tokio::time::sleep(patience).await,
+        Some(patience) => {
+            place.turn().await;
+            tokio::time::sleep(patience).await;
+        }
         None => std::future::pending().await,
     }
 }
@@ -185,6 +203,11 @@ fn fail(items: Vec<Item<Waiting>>, error: &Error) {
     for item in items {
         let _gone = item.payload.reply.send(Err(error.clone()));
     }
+}
+
+/// Has it rows that no other batch may be beside?
+pub(super) fn is_alone(batch: &Batch<Waiting>) -> bool {
+    batch.items.iter().any(|item| item.payload.alone)
 }
 
 fn drop_expired(batch: &mut Batch<Waiting>, now: Instant) {
@@ -225,7 +248,7 @@ fn halve(mut batch: Batch<Waiting>, release: Release, pending: &mut Vec<Batch<Wa
 }
 
 /// Gives each item its own rows of the outputs.
-fn answer(batch: Batch<Waiting>, outputs: Vec<Tensor>, started: Instant, compute: Duration) {
+fn answer(batch: Batch<Waiting>, outputs: Vec<Tensor>, began: Instant, compute: Duration) {
     let (rows, size, release) = (batch.rows, batch.size, batch.release);
     let counts: Vec<usize> = batch.items.iter().map(|item| item.rows).collect();
     let Some(mut columns) = split(outputs, &counts) else {
@@ -235,7 +258,7 @@ fn answer(batch: Batch<Waiting>, outputs: Vec<Tensor>, started: Instant, compute
     };
     for item in batch.items {
         let outputs = columns.iter_mut().filter_map(Iterator::next).collect();
-        let queue = started.saturating_duration_since(item.arrived);
+        let queue = began.saturating_duration_since(item.arrived);
         let report = BatchReport { rows, size, queue, compute, release };
         let _gone = item.payload.reply.send(Ok(PartAnswer { outputs, report }));
     }

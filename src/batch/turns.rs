@@ -113,6 +113,13 @@ impl Seat {
     }
 }
 
+impl Seat {
+    /// Does another model wait for the device?
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.turns.0.lock().waiting.is_empty()
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let now = Instant::now();

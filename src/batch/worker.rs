@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
+use super::flight::Flight;
 use super::policy::Batch;
 use super::queue::{Job, PartAnswer, Queue, Step, Waiting};
 use super::run::Run;
@@ -36,9 +37,22 @@ pub trait Listener: Send + Sync {
     /// A batch of this size was computed in so long.
     fn computed(&self, _size: usize, _took: Duration) {}
     /// The device failed a batch: it was lost with these rows, was overdue, or has too little memory.
-    fn device_failed(&self, _rows: &[Rows], _error: &Error, _now: Instant) {}
+    fn device_failed(&self, _suspects: Suspects<'_>, _error: &Error, _now: Instant) {}
     /// The device hung on these rows.
-    fn suspect(&self, _rows: &[Rows]) {}
+    fn suspect(&self, _suspects: Suspects<'_>) {}
+    /// May the device be given a batch before it has answered the last one?
+    fn permits_ahead(&self, _now: Instant) -> bool {
+        true
+    }
+}
+
+/// Rows with which a device failed; none where they are not to blame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Suspects<'a> {
+    /// The parts of a batch.
+    pub rows: &'a [Rows],
+    /// Was another batch with the device, which may be to blame as well?
+    pub beside: bool,
 }
 
 /// A batch that ran, whether it failed or not.
@@ -58,19 +72,29 @@ pub struct Ran {
 pub struct Worker {
     queue: Arc<Queue>,
     /// Taken by whoever runs a batch.
-    device: Mutex<Option<Device>>,
+    device: Mutex<Option<Ways>>,
     inline: bool,
     /// Where the device's cores are shared with other models.
-    seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
     shapes: Shapes,
-    listener: Arc<dyn Listener>,
+    pub(super) listener: Arc<dyn Listener>,
+    pub(super) flight: Flight,
+}
+
+/// The ways into a device: a second one where the next batch can be copied there while one is computed.
+struct Ways {
+    first: Device,
+    ahead: Option<Device>,
 }
 
 impl Worker {
     /// A worker that serves `queue` on `device`, when it has its turn where there is a `seat`.
-    pub fn new(queue: Arc<Queue>, device: Device, seat: Option<Seat>, listener: Arc<dyn Listener>) -> Arc<Self> {
+    pub fn new(queue: Arc<Queue>, mut device: Device, seat: Option<Seat>, listener: Arc<dyn Listener>) -> Arc<Self> {
         let inline = matches!(device, Device::Inline(_));
-        Arc::new(Self { queue, device: Mutex::new(Some(device)), inline, seat, shapes: Shapes::default(), listener })
+        let ahead = device.ahead();
+        let device = Mutex::new(Some(Ways { first: device, ahead }));
+        let (shapes, flight) = (Shapes::default(), Flight::default());
+        Arc::new(Self { queue, device, inline, seat, shapes, listener, flight })
     }
 
     /// Where rows wait for it.
@@ -107,7 +131,7 @@ impl Worker {
         if let Some(mut device) = self.take()
             && let Step::Run(batch, now) = self.queue.step()
         {
-            self.run(device.get(), batch, now).await;
+            self.run(&mut device.get().first, batch, now).await;
         }
         if self.queue.needs_worker() {
             self.queue.wake();
@@ -129,7 +153,10 @@ impl Worker {
             match self.queue.step() {
                 Step::Run(batch, now) => {
                     yields = 0;
-                    self.run(device.get(), batch, now).await;
+                    match device.get() {
+                        Ways { first, ahead: None } => self.run(first, batch, now).await,
+                        Ways { first, ahead: Some(ahead) } => self.run_in_turn([first, ahead], batch, now).await,
+                    }
                     drop((device, turn));
                     // Lets answers leave and requests arrive before the next batch is chosen.
                     if self.queue.rows() > 0 {
@@ -155,9 +182,9 @@ impl Worker {
         }
     }
 
-    async fn run(&self, device: &mut Device, batch: Batch<Waiting>, now: Instant) {
+    pub(super) async fn run(&self, device: &mut Device, batch: Batch<Waiting>, now: Instant) {
         self.shapes.note(&batch);
-        let mut run = Run { queue: &self.queue, device, listener: &*self.listener };
+        let mut run = Run { queue: &self.queue, device, listener: &*self.listener, flight: &self.flight };
         run.batch(batch, now).await;
     }
 
@@ -195,12 +222,12 @@ impl Worker {
 
 /// The device in use; put back when dropped, also by a panic.
 struct Taken<'a> {
-    slot: &'a Mutex<Option<Device>>,
-    device: Option<Device>,
+    slot: &'a Mutex<Option<Ways>>,
+    device: Option<Ways>,
 }
 
 impl Taken<'_> {
-    fn get(&mut self) -> &mut Device {
+    fn get(&mut self) -> &mut Ways {
         self.device.as_mut().expect("it is there until the drop")
     }
 }

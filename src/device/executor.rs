@@ -25,6 +25,14 @@ pub trait Executor: Send {
         true
     }
 
+    /// A second executor of the same model, for the batch that comes next: what it runs while this one runs is copied to the
+    /// device meanwhile, and computed afterwards. `None` where nothing is gained by it, or when it has been given away.
+    ///
+    /// Batches of both are answered in the order in which they were begun; a device that is lost is lost to both.
+    fn ahead(&mut self) -> Option<Box<dyn Executor>> {
+        None
+    }
+
     /// What ends a batch that takes too long; `None` where nothing can.
     fn interrupt(&self) -> Option<Interrupt> {
         None

@@ -9,6 +9,8 @@ mod executor;
 mod lifeline;
 mod local;
 mod remote;
+#[cfg(test)]
+mod simulated;
 mod thread;
 pub mod wire;
 
@@ -17,5 +19,7 @@ pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
 pub use lifeline::Lifeline;
 pub use local::{LocalExecutor, start_candle_threads};
 pub use remote::{DeviceInfo, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
+#[cfg(test)]
+pub(crate) use simulated::Simulated;
 pub use thread::Device;
 pub use wire::{FaultInjection, LoadSettings, LogitScores};

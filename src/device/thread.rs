@@ -16,26 +16,28 @@ pub enum Device {
     Inline(Box<dyn Executor>),
     /// On its own thread, with the machine's cores behind it.
     Thread(DeviceThread),
-    /// On the calling thread, taking as much virtual time as it is told, or less where it is interrupted: for simulations.
+    /// On the calling thread, in virtual time: for simulations.
     #[cfg(test)]
-    Simulated(Box<dyn Executor>, Timing, std::sync::Arc<tokio::sync::Notify>),
+    Simulated(super::simulated::Simulated),
 }
-
-/// How long a batch takes; asked when it begins.
-#[cfg(test)]
-pub(crate) type Timing = Box<dyn FnMut(&[Rows]) -> std::time::Duration + Send>;
 
 impl Device {
     /// A device on an OS thread of its own, that computes on `cores`.
     ///
     /// Errors: the thread cannot be started.
     pub fn on_thread(name: &str, executor: Box<dyn Executor>, cores: Cores) -> std::io::Result<Self> {
-        let (is_parallel, interrupt) = (executor.is_parallel(), executor.interrupt());
-        // One batch at a time: the worker waits for each answer, so that one place is enough.
-        let (jobs, inbox) = mpsc::sync_channel::<Work>(1);
-        let run = move || serve(executor, &cores, &inbox);
-        thread::Builder::new().name(format!("device-{name}")).spawn(run)?;
-        Ok(Self::Thread(DeviceThread { jobs, is_parallel, interrupt }))
+        Ok(Self::Thread(DeviceThread::start(name, executor, cores)?))
+    }
+
+    /// A second way into the same device, for the batch that comes next, which is copied there while one is computed; once,
+    /// and only where something is gained by it.
+    pub fn ahead(&mut self) -> Option<Self> {
+        match self {
+            Self::Thread(thread) => thread.ahead.take().map(|ahead| Self::Thread(*ahead)),
+            Self::Inline(_) => None,
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.ahead.take().map(|ahead| Self::Simulated(*ahead)),
+        }
     }
 
     /// Does it compute on the machine's cores, which other models want as well?
@@ -45,7 +47,7 @@ impl Device {
             // On the network's threads, whose turns are the runtime's.
             Self::Inline(_) => false,
             #[cfg(test)]
-            Self::Simulated(..) => true,
+            Self::Simulated(_) => true,
         }
     }
 
@@ -55,10 +57,7 @@ impl Device {
             Self::Thread(thread) => thread.interrupt.clone(),
             Self::Inline(_) => None,
             #[cfg(test)]
-            Self::Simulated(.., interrupted) => {
-                let interrupted = std::sync::Arc::clone(interrupted);
-                Some(std::sync::Arc::new(move || interrupted.notify_waiters()))
-            }
+            Self::Simulated(simulated) => Some(simulated.interrupt()),
         }
     }
 
@@ -79,11 +78,7 @@ impl Device {
             }
             Self::Thread(thread) => thread.run(parts).await,
             #[cfg(test)]
-            Self::Simulated(executor, timing, interrupted) => {
-                let _either = tokio::time::timeout(timing(&parts), interrupted.notified()).await;
-                let outcome = guarded(&mut **executor, &parts);
-                (parts, outcome)
-            }
+            Self::Simulated(simulated) => simulated.run(parts).await,
         }
     }
 }
@@ -93,6 +88,8 @@ pub struct DeviceThread {
     jobs: mpsc::SyncSender<Work>,
     is_parallel: bool,
     interrupt: Option<Interrupt>,
+    /// The thread of the executor for batches ahead.
+    ahead: Option<Box<Self>>,
 }
 
 struct Work {
@@ -101,6 +98,16 @@ struct Work {
 }
 
 impl DeviceThread {
+    fn start(name: &str, mut executor: Box<dyn Executor>, cores: Cores) -> std::io::Result<Self> {
+        let ahead = executor.ahead().map(|ahead| Self::start(name, ahead, cores.clone())).transpose()?.map(Box::new);
+        let (is_parallel, interrupt) = (executor.is_parallel(), executor.interrupt());
+        // One batch at a time: the worker waits for each answer, so that one place is enough.
+        let (jobs, inbox) = mpsc::sync_channel::<Work>(1);
+        let run = move || serve(executor, &cores, &inbox);
+        thread::Builder::new().name(format!("device-{name}")).spawn(run)?;
+        Ok(Self { jobs, is_parallel, interrupt, ahead })
+    }
+
     async fn run(&mut self, parts: Vec<Rows>) -> Outcome {
         let gone = || {
             let error = Error::new(Reason::Panic, "the model's thread has ended");

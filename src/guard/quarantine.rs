@@ -95,11 +95,11 @@ impl Quarantine {
         }
     }
 
-    /// The process died while a batch of these inputs ran.
-    pub fn died(&self, hashes: &[u64], now: Instant) {
+    /// The process died while a batch of these inputs ran; `beside` others that it had been given?
+    pub fn died(&self, hashes: &[u64], beside: bool, now: Instant) {
         let Some((first, rest)) = hashes.split_first() else { return };
         // The same input twice is alone as well.
-        let alone = u32::from(rest.iter().all(|other| other == first));
+        let alone = u32::from(!beside && rest.iter().all(|other| other == first));
         let mut suspects = self.suspects.lock();
         suspects.retain(|_, suspect| now < suspect.remembered_until());
         for (at, hash) in hashes.iter().enumerate() {
@@ -145,16 +145,16 @@ mod tests {
     fn an_input_that_kills_alone_twice_is_refused_for_a_while_and_then_on_probation() {
         let (quarantine, now) = (Quarantine::new(), Instant::now());
         assert!(quarantine.is_empty());
-        quarantine.died(&[1, 2, 3], now);
+        quarantine.died(&[1, 2, 3], false, now);
         assert_eq!(quarantine.suspects(), 3);
-        quarantine.died(&[2], now);
+        quarantine.died(&[2], false, now);
         assert_eq!(quarantine.verdict(2, now), Verdict::Alone, "once may be chance");
-        quarantine.died(&[2], now + SECOND);
+        quarantine.died(&[2], false, now + SECOND);
         assert_eq!(quarantine.verdict(2, now + SECOND), Verdict::Refused { lasts: REFUSED_FOR });
         assert_eq!(quarantine.verdict(2, now + REFUSED_FOR), Verdict::Refused { lasts: SECOND });
         let later = now + SECOND + REFUSED_FOR;
         assert_eq!(quarantine.verdict(2, later), Verdict::Alone);
-        quarantine.died(&[2], later);
+        quarantine.died(&[2], false, later);
         assert_eq!(quarantine.verdict(2, later), Verdict::Refused { lasts: REFUSED_FOR }, "at once");
         assert_eq!(quarantine.verdict(2, later + 2 * REFUSED_FOR), Verdict::Clean);
         assert!(quarantine.is_empty(), "what was not heard of again is forgotten");
@@ -164,25 +164,29 @@ mod tests {
     fn who_shared_a_batch_is_tried_alone_and_cleared() {
         let (quarantine, now) = (Quarantine::new(), Instant::now());
         for _ in 0..10 {
-            quarantine.died(&[1, 2], now);
+            quarantine.died(&[1, 2], false, now);
         }
         assert_eq!(quarantine.verdict(1, now), Verdict::Alone, "company is no proof, however often");
         assert_eq!(quarantine.verdict(3, now), Verdict::Clean);
         quarantine.survived(1);
         quarantine.survived(3);
         assert_eq!((quarantine.verdict(1, now), quarantine.verdict(2, now)), (Verdict::Clean, Verdict::Alone));
-        quarantine.died(&[], now);
-        quarantine.died(&[5, 5], now);
-        quarantine.died(&[5, 5], now);
+        quarantine.died(&[], false, now);
+        quarantine.died(&[6], true, now);
+        quarantine.died(&[6], true, now);
+        assert_eq!(quarantine.verdict(6, now), Verdict::Alone, "another batch may have been the guilty one");
+        quarantine.survived(6);
+        quarantine.died(&[5, 5], false, now);
+        quarantine.died(&[5, 5], false, now);
         assert!(matches!(quarantine.verdict(5, now), Verdict::Refused { .. }), "the same twice is alone");
     }
 
     #[test]
     fn the_oldest_suspects_make_room() {
         let (quarantine, now) = (Quarantine::new(), Instant::now());
-        quarantine.died(&[0], now);
+        quarantine.died(&[0], false, now);
         let many: Vec<u64> = (1..=SUSPECTS_MAX as u64).collect();
-        quarantine.died(&many, now + SECOND);
+        quarantine.died(&many, false, now + SECOND);
         assert_eq!(quarantine.suspects(), SUSPECTS_MAX);
         assert_eq!(quarantine.verdict(0, now + SECOND), Verdict::Clean);
     }
@@ -240,7 +244,7 @@ mod tests {
                 match step {
                     Step::Wait(seconds) => now += Duration::from_secs(seconds),
                     Step::Died(mut hashes) => {
-                        quarantine.died(&hashes, now);
+                        quarantine.died(&hashes, false, now);
                         hashes.sort_unstable();
                         hashes.dedup();
                         for hash in &hashes {

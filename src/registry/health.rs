@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::batch::{Listener, Queue, Ran};
+use crate::batch::{Listener, Queue, Ran, Suspects};
 use crate::config::BreakerConfig;
 use crate::device::Lifeline;
 use crate::guard::{Admit, Breaker, BreakerState, Call, Pass, Quarantine, Verdict, Watchdog};
@@ -253,7 +253,7 @@ impl Listener for Health {
         }
     }
 
-    fn device_failed(&self, rows: &[Rows], error: &Error, now: Instant) {
+    fn device_failed(&self, suspects: Suspects<'_>, error: &Error, now: Instant) {
         let (model, version) = self.instruments.labels();
         warn!(%model, %version, rung = self.name.label(), reason = error.reason().label(), %error, "a batch failed on the device");
         match error.reason() {
@@ -266,14 +266,19 @@ impl Listener for Health {
             reason => {
                 let overdue = reason == Reason::DeviceOverdue;
                 self.counts.failed(if overdue { RungFailure::Overdue } else { RungFailure::Lost });
-                self.suspect(rows);
+                self.suspect(suspects);
                 self.trip(now);
             }
         }
     }
 
-    fn suspect(&self, rows: &[Rows]) {
-        let hashes: Vec<u64> = rows.iter().map(|rows| self.quarantine.hash(rows)).collect();
-        self.quarantine.died(&hashes, Instant::now());
+    fn suspect(&self, suspects: Suspects<'_>) {
+        let hashes: Vec<u64> = suspects.rows.iter().map(|rows| self.quarantine.hash(rows)).collect();
+        self.quarantine.died(&hashes, suspects.beside, Instant::now());
+    }
+
+    /// One that is tried is given one batch at a time: two would be lost.
+    fn permits_ahead(&self, now: Instant) -> bool {
+        self.state(now) == BreakerState::Closed
     }
 }

@@ -7,22 +7,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sconce::device::wire::{
-    Answer, Body, Broken, Contents, EXIT_DEVICE_LOST, EXIT_UNREADABLE, Failure, LoadOrder, Opening, Run, Socket, Spin,
+    Answer, Body, Broken, Contents, EXIT_DEVICE_LOST, EXIT_UNREADABLE, Failure, LoadOrder, Opening, Socket,
 };
 use sconce::model::Files;
-use sconce::types::{Rows, Shape, Tensor};
 use tracing::{error, info};
 
 use crate::area::Area;
 use crate::control::{Shared, end};
-use crate::device::{Failed, Model};
-use crate::outputs::Outputs;
-
-/// How long to wait for the next batch without sleeping, at most.
-const SPIN: Duration = Duration::from_micros(20);
+use crate::device::Failed;
+use crate::inbox::Inbox;
 
 /// A model's end of its channel.
 pub(crate) struct Channel {
@@ -37,8 +32,8 @@ impl Channel {
 
     /// Serves the model that `order` names, and returns when the server has closed the channel. What cannot be read, or makes
     /// no sense, ends the process.
-    pub(crate) fn serve(&mut self, order: &LoadOrder, area: OwnedFd) {
-        match self.try_serve(order, area) {
+    pub(crate) fn serve(self, order: &LoadOrder, areas: [OwnedFd; 2]) {
+        match self.try_serve(order, areas) {
             Ok(()) | Err(Broken::Closed) => info!(model = order.name, "a model is unloaded"),
             Err(broken) => {
                 error!(model = order.name, %broken, "a channel");
@@ -47,60 +42,39 @@ impl Channel {
         }
     }
 
-    fn try_serve(&mut self, order: &LoadOrder, area: OwnedFd) -> Result<(), Broken> {
-        let mut area = Area::new(area)?;
-        let files = files(&order.contents, &mut area)?;
+    fn try_serve(mut self, order: &LoadOrder, [first, second]: [OwnedFd; 2]) -> Result<(), Broken> {
+        let device = &self.shared.device;
+        let (mut first, second) = (Area::new(first, device)?, Area::new(second, device)?);
+        let files = files(&order.contents, &mut first)?;
         let mut model = match self.shared.device.load(&files, &order.settings) {
             Ok(model) => model,
             Err(why) => return self.socket.send(&Opening::Refused(why)),
         };
         drop(files);
         self.socket.send(&Opening::Loaded(model.signature().clone()))?;
-        let mut spin = Spin::new(SPIN);
+        let Self { socket, shared } = self;
+        let mut inbox = Inbox::new(socket, Arc::clone(&shared), [first, second]);
         loop {
-            let run: Run = self.socket.receive_spinning(&mut spin)?;
-            let body = self.batch(&run, &mut *model, &mut area)?;
-            self.answer(Answer { sequence: run.sequence, body })?;
+            let batch = inbox.wait()?;
+            let sequence = batch.sequence;
+            let body = inbox
+                .run(batch, &mut *model)
+                .unwrap_or_else(|Failed { failure, detail }| Body::Failed(failure, detail));
+            answer(inbox.socket(), &shared, Answer { sequence, body })?;
         }
     }
+}
 
-    /// What comes of a batch. Errors: what the server says of it does not fit together.
-    fn batch(&self, run: &Run, model: &mut dyn Model, area: &mut Area) -> io::Result<Body> {
-        area.begin()?;
-        let rows = match rows(run, area) {
-            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                return Ok(Body::Failed(Failure::Memory, format!("map a batch of {} rows: {error}", run.rows)));
-            }
-            rows => rows?,
-        };
-        Ok(match self.run(model, &rows, area) {
-            Ok(body) => body,
-            Err(Failed { failure, detail }) => Body::Failed(failure, detail),
-        })
+fn answer(socket: &mut Socket, shared: &Shared, answer: Answer) -> Result<(), Broken> {
+    if let Some(garbage) = shared.faults.garbage() {
+        return socket.send_raw(garbage);
     }
-
-    fn run(&self, model: &mut dyn Model, rows: &Rows, area: &mut Area) -> Result<Body, Failed> {
-        let faults = &self.shared.faults;
-        let mut outputs = Outputs::new(area);
-        let turn = self.shared.turn.lock();
-        faults.before(rows.size())?;
-        model.run(rows, &mut outputs)?;
-        drop(turn);
-        faults.after(&mut outputs)?;
-        Ok(Body::Outputs(outputs.into_places()))
+    socket.send(&answer)?;
+    if let Body::Failed(Failure::Device, detail) = answer.body {
+        error!(detail, "the device is lost");
+        end(EXIT_DEVICE_LOST)
     }
-
-    fn answer(&mut self, answer: Answer) -> Result<(), Broken> {
-        if let Some(garbage) = self.shared.faults.garbage() {
-            return self.socket.send_raw(garbage);
-        }
-        self.socket.send(&answer)?;
-        if let Body::Failed(Failure::Device, detail) = answer.body {
-            error!(detail, "the device is lost");
-            end(EXIT_DEVICE_LOST)
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The files of a model. Errors: a place that is none in the staging area.
@@ -117,22 +91,4 @@ fn files(contents: &Contents, area: &mut Area) -> io::Result<Files> {
             Ok(Files::Memory(files))
         }
     }
-}
-
-/// The rows of a batch, where they lie. Errors: what the server says of them does not fit together.
-fn rows(run: &Run, area: &mut Area) -> io::Result<Rows> {
-    let mut inputs = Vec::with_capacity(run.inputs.len());
-    for input in &run.inputs {
-        let data = area.input(input.place)?;
-        inputs.push(Tensor::new(input.dtype, Shape::new(&input.dims), data).map_err(io::Error::other)?);
-    }
-    let differ = || io::Error::other("the rows of a batch are not as many as its inputs have");
-    let count = usize::try_from(run.rows).map_err(|_| differ())?;
-    let Some(place) = run.lengths else {
-        let fits = inputs.iter().all(|input| input.shape().rows() == Some(count));
-        return if fits { Ok(Rows::uniform(inputs, count)) } else { Err(differ()) };
-    };
-    let lengths = area.input(place)?;
-    let lengths: Vec<u32> = lengths.as_chunks::<4>().0.iter().map(|length| u32::from_le_bytes(*length)).collect();
-    Rows::packed(inputs, &lengths).filter(|rows| rows.count() == count).ok_or_else(differ)
 }

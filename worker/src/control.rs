@@ -53,12 +53,12 @@ fn obey(control: &mut Socket, shared: &Arc<Shared>, allow_faults: bool) -> Resul
 }
 
 fn start_channel(shared: &Arc<Shared>, order: LoadOrder, descriptors: Vec<OwnedFd>) -> Result<(), Broken> {
-    let Ok([socket, area]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+    let Ok([socket, areas @ ..]) = <[OwnedFd; 3]>::try_from(descriptors) else {
         return Err(std::io::Error::other("a model without its channel").into());
     };
     let shared = Arc::clone(shared);
-    let mut channel = Channel::new(Socket::of(socket), shared);
-    thread::Builder::new().name("model".to_owned()).spawn(move || channel.serve(&order, area))?;
+    let channel = Channel::new(Socket::of(socket), shared);
+    thread::Builder::new().name("model".to_owned()).spawn(move || channel.serve(&order, areas))?;
     Ok(())
 }
 

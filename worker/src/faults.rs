@@ -40,11 +40,11 @@ impl Faults {
         }
     }
 
-    /// What happens before a batch of this size runs.
-    pub(crate) fn before(&self, size: usize) -> Result<(), Failed> {
-        let (hang, slow, memory_above) = {
+    /// What happens before a batch runs.
+    pub(crate) fn before(&self) {
+        let (hang, slow) = {
             let wanted = self.0.lock();
-            (wanted.hang, wanted.slow, wanted.memory_above)
+            (wanted.hang, wanted.slow)
         };
         if hang {
             hang_for_ever();
@@ -53,7 +53,11 @@ impl Faults {
             #[expect(clippy::disallowed_methods, reason = "to be slow is what is asked for")]
             thread::sleep(slow);
         }
-        match memory_above {
+    }
+
+    /// Whether a batch of this size runs at all.
+    pub(crate) fn admits(&self, size: usize) -> Result<(), Failed> {
+        match self.0.lock().memory_above {
             Some(most) if size as u64 > most => {
                 Err(Failed::new(Failure::Memory, format!("out of memory, as was ordered, for a size of {size}")))
             }

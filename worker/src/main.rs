@@ -9,6 +9,7 @@ mod channel;
 mod control;
 mod device;
 mod faults;
+mod inbox;
 mod outputs;
 mod signals;
 

@@ -44,6 +44,25 @@ fn pings_and_batches_are_answered() {
 }
 
 #[test]
+fn each_batch_is_computed_in_its_own_area() {
+    let scratch = Scratch::new("frames-areas");
+    let (mut worker, _) = Direct::start(&[]);
+    std::fs::write(scratch.0.join("identity.toml"), direct::IDENTITY).expect("written");
+    let files = [(); 2].map(|()| area(SealFlags::SHRINK));
+    let mut channel = worker.load_with(&scratch.0, &files[0], &files[1]);
+    assert!(matches!(channel.receive::<Opening>(), Ok(Opening::Loaded(_))));
+    for (sequence, (slot, file)) in (0..).zip([&files[0], &files[1], &files[0]].into_iter().enumerate()) {
+        let slot = u8::try_from(slot % 2).expect("small");
+        rustix::io::pwrite(file, &[slot + 1; 6], 0).expect("written");
+        channel.send(&Run { sequence, slot, ..run() }).expect("sent");
+        assert_eq!(channel.receive::<Answer>().expect("an answer").sequence, sequence);
+        let mut given = [0; 6];
+        rustix::io::pread(file, &mut given[..], 64).expect("read");
+        assert_eq!(given, [slot + 1; 6]);
+    }
+}
+
+#[test]
 fn a_worker_ends_when_its_server_has_gone_whatever_it_does() {
     let scratch = Scratch::new("frames-gone");
     for hangs in [false, true] {
@@ -110,11 +129,14 @@ fn batches_that_make_no_sense_end_it() {
     let scratch = Scratch::new("frames-nonsense");
     let beyond = |offset, bytes| Place { offset, bytes };
     let (outside, differ) = ("a place outside of the staging area", "not as many as its inputs have");
-    let lies: [(Lie, &str); 7] = [
+    let lies: [(Lie, &str); 9] = [
         (|run, place| run.inputs[0].place = place(AREA_BYTES - 1, 6), outside),
         (|run, place| run.inputs[0].place = place(u64::MAX, 6), outside),
         (|run, place| run.inputs[0].place = place(0, 5), "[2,3] of UINT8 is 6 bytes, got 5"),
         (|run, _| run.inputs[0].dims = vec![usize::MAX, usize::MAX], "more elements than can be counted"),
+        (|run, _| run.slot = 2, "a batch in a staging area that there is not"),
+        // There is no such tensor in the other one.
+        (|run, place| (run.slot, run.inputs[0].place) = (1, place(AREA_BYTES, 6)), outside),
         (|run, _| run.rows = 3, differ),
         (|run, place| run.lengths = Some(place(0, 8)), differ),
         (|run, place| run.lengths = Some(place(AREA_BYTES, 8)), outside),

@@ -71,7 +71,7 @@ fn programs_that_end_or_are_of_another_build() {
     let scratch = Scratch::new("starts-other");
     down_for(settings(impostor(&scratch, "exit 3")), |why| why == "it ended with exit code 3");
     let other = said(&hello(), |frame| frame[4] = 99);
-    let told = "killed: expected version 1 of the worker's protocol, got 99";
+    let told = "killed: expected version 2 of the worker's protocol, got 99";
     down_for(settings(impostor(&scratch, &format!("{other}\nexec sleep 60"))), |why| why == told);
     let early = said(&Report::Pong(1), |_| {});
     let told = "killed: the channel failed: a report before its hello";

@@ -1,26 +1,29 @@
-//! A model's channel to the worker: a batch is written into the staging area, told of, waited for, and read out.
+//! A model's channel to the worker: a batch is written into a staging area, told of, waited for, and read out.
+//!
+//! It has two lanes with an area each. While the batch of one is computed, that of the other can be written or read.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Duration;
 
 use super::answer::span;
+use super::line::Line;
 use super::staging::{Filling, Staging};
-use crate::device::wire::{AREA_BYTES_MAX, Answer, Body, Failure, Run, Socket, Spin, TensorPlace};
+use crate::device::wire::{AREA_BYTES_MAX, Body, Failure, Run, Socket, TensorPlace};
 use crate::types::{Error, Reason, Rows, Shape, Signature, Tensor};
 
-/// How long a batch's thread waits for the answer without sleeping, at most.
-const SPIN: Duration = Duration::from_micros(20);
+/// How many batches may be under way on a channel.
+pub(super) const LANES: usize = 2;
 
-/// Where batches of one model go.
+/// Where batches of one model go, one at a time.
 #[derive(Debug)]
-pub(super) struct Channel {
-    socket: Socket,
+pub(super) struct Lane {
+    line: Arc<Line>,
+    /// Which area of the channel's is its own.
+    slot: u8,
     staging: Staging,
-    signature: Signature,
-    sequence: u64,
-    spin: Spin,
+    signature: Arc<Signature>,
     /// Lengths of packed rows; kept so that its memory is.
     lengths: Vec<u8>,
 }
@@ -34,24 +37,26 @@ pub(super) enum Trouble {
     Lost(String),
 }
 
-impl Channel {
-    /// A channel on which the worker has told that the model is loaded.
-    pub(super) fn new(socket: Socket, staging: Staging, signature: Signature) -> Self {
-        Self { socket, staging, signature, sequence: 0, spin: Spin::new(SPIN), lengths: Vec::new() }
-    }
+/// The lanes of a channel on which the worker has told that the model is loaded. Errors: no descriptors are left.
+pub(super) fn lanes(socket: Socket, areas: [Staging; LANES], signature: Signature) -> io::Result<[Lane; LANES]> {
+    let (line, signature) = (Arc::new(Line::new(socket)?), Arc::new(signature));
+    let mut slots = 0..;
+    Ok(areas.map(|staging| Lane {
+        line: Arc::clone(&line),
+        slot: slots.next().unwrap_or_default(),
+        staging,
+        signature: Arc::clone(&signature),
+        lengths: Vec::new(),
+    }))
+}
 
+impl Lane {
     /// Runs a batch, and waits for the worker as long as it takes.
     pub(super) fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Trouble> {
         let rows = parts.iter().map(Rows::count).sum();
-        let run = self.stage(parts, rows).map_err(Trouble::Refused)?;
-        let lost = |broken: &dyn std::fmt::Display| Trouble::Lost(broken.to_string());
-        self.socket.send(&run).map_err(|broken| lost(&broken))?;
-        let answer: Answer = self.socket.receive_spinning(&mut self.spin).map_err(|broken| lost(&broken))?;
-        if answer.sequence != self.sequence {
-            let text = format!("the worker answered batch {}, expected batch {}", answer.sequence, self.sequence);
-            return Err(Trouble::Lost(text));
-        }
-        match answer.body {
+        let mut run = self.stage(parts, rows).map_err(Trouble::Refused)?;
+        let place = self.line.send(&mut run).map_err(Trouble::Lost)?;
+        match place.answer().map_err(Trouble::Lost)? {
             Body::Outputs(places) => self.take_out(places, rows).map_err(Trouble::Lost),
             Body::Failed(failure, detail) => Err(trouble(failure, &detail)),
         }
@@ -66,8 +71,8 @@ impl Channel {
         let lengths = (!self.lengths.is_empty()).then(|| filling.add([&self.lengths[..]].into_iter()));
         let bytes = filling.bytes();
         self.staging.write(&mut filling).map_err(|error| too_large(bytes, &error))?;
-        self.sequence += 1;
-        Ok(Run { sequence: self.sequence, slot: 0, rows: rows as u64, inputs, lengths })
+        // Numbered when it is sent.
+        Ok(Run { sequence: 0, slot: self.slot, rows: rows as u64, inputs, lengths })
     }
 
     /// Reads the outputs, which the worker has described, into memory of our own: the one copy on the way out.

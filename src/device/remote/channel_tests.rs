@@ -6,7 +6,7 @@ use std::thread;
 use proptest::prelude::*;
 use rustix::io::pwrite;
 
-use super::{Channel, Trouble};
+use super::{Lane, Trouble, lanes};
 use crate::device::remote::staging::Staging;
 use crate::device::wire::{Answer, Body, Failure, Place, Run, Socket, TensorPlace, decode, encode};
 use crate::types::{DataType, Presence, Reason, Rows, Shape, Signature, Tensor, TensorSpec};
@@ -23,12 +23,12 @@ fn signature() -> Signature {
     Signature { inputs: vec![spec("x", DataType::Fp32, vec![Some(2)])], outputs }
 }
 
-/// A channel, the worker's end of it, and the file of its staging area.
-fn channel() -> (Channel, Socket, OwnedFd) {
+/// The lanes of a channel, the worker's end of it, and the files of its staging areas.
+fn channel() -> ([Lane; 2], Socket, [OwnedFd; 2]) {
     let (ours, theirs) = Socket::pair().expect("a pair");
-    let staging = Staging::new().expect("an area");
-    let file = staging.as_fd().try_clone_to_owned().expect("a descriptor");
-    (Channel::new(ours, staging, signature()), theirs, file)
+    let areas = [(); 2].map(|()| Staging::new().expect("an area"));
+    let files = areas.each_ref().map(|area| area.as_fd().try_clone_to_owned().expect("a descriptor"));
+    (lanes(ours, areas, signature()).expect("descriptors"), theirs, files)
 }
 
 fn numbers(values: &[f32]) -> Rows {
@@ -50,14 +50,14 @@ fn write_outputs(file: &OwnedFd) {
 
 /// What a batch of three rows comes to where the worker answers with the bytes that `lie` makes of an honest answer.
 fn answered(lie: impl FnOnce(Answer) -> Vec<u8> + Send) -> Result<Vec<Tensor>, Trouble> {
-    let (mut channel, mut theirs, file) = channel();
+    let ([mut lane, _other], mut theirs, [file, _]) = channel();
     thread::scope(|scope| {
         scope.spawn(move || {
             let run: Run = theirs.receive().expect("a batch");
             write_outputs(&file);
             theirs.send_raw(&lie(honest(run.sequence))).expect("sent");
         });
-        channel.run(&[numbers(&[1.0, 2.0]), numbers(&[3.0, 4.0, 5.0, 6.0])])
+        lane.run(&[numbers(&[1.0, 2.0]), numbers(&[3.0, 4.0, 5.0, 6.0])])
     })
 }
 
@@ -129,7 +129,7 @@ fn each_lie_is_told_and_costs_the_worker_its_life() {
 
 #[test]
 fn what_the_model_or_memory_refuses_leaves_the_channel_in_use() {
-    let (mut channel, mut theirs, _file) = channel();
+    let ([mut lane, mut other], mut theirs, _files) = channel();
     let failures = [Failure::Model, Failure::Panic, Failure::Memory];
     let worker = thread::spawn(move || {
         for failure in failures {
@@ -139,25 +139,89 @@ fn what_the_model_or_memory_refuses_leaves_the_channel_in_use() {
         }
     });
     for reason in [Reason::Model, Reason::Panic, Reason::DeviceMemory] {
-        match channel.run(&[numbers(&[1.0, 2.0])]) {
+        match lane.run(&[numbers(&[1.0, 2.0])]) {
             Err(Trouble::Refused(error)) => assert_eq!((error.reason(), error.detail()), (reason, "a\\u{a}b")),
             other => panic!("{other:?}"),
         }
     }
     worker.join().expect("answered");
-    match channel.run(&[numbers(&[1.0, 2.0])]) {
-        Err(Trouble::Lost(why)) => assert_eq!(why, "the other side has closed the channel"),
-        other => panic!("{other:?}"),
+    for lane in [&mut lane, &mut other] {
+        match lane.run(&[numbers(&[1.0, 2.0])]) {
+            Err(Trouble::Lost(why)) => assert_eq!(why, "the other side has closed the channel"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What two batches under way at once come to, where the worker does `deed` when both have reached it.
+fn two_under_way(deed: impl FnOnce(&mut Socket, [Run; 2]) + Send) -> [Result<Vec<Tensor>, Trouble>; 2] {
+    let ([mut first, mut second], mut theirs, _files) = channel();
+    let rows = [numbers(&[1.0, 2.0])];
+    thread::scope(|scope| {
+        let first = scope.spawn(|| first.run(&rows));
+        let earlier: Run = theirs.receive().expect("a batch");
+        let second = scope.spawn(|| second.run(&rows));
+        let later: Run = theirs.receive().expect("a batch");
+        assert_eq!([(earlier.sequence, earlier.slot), (later.sequence, later.slot)], [(1, 0), (2, 1)]);
+        deed(&mut theirs, [earlier, later]);
+        drop(theirs);
+        [first, second].map(|thread| thread.join().expect("no panic"))
+    })
+}
+
+fn refusal(sequence: u64, detail: &str) -> Answer {
+    Answer { sequence, body: Body::Failed(Failure::Model, detail.to_owned()) }
+}
+
+fn told(outcome: &Result<Vec<Tensor>, Trouble>) -> &str {
+    match outcome {
+        Err(Trouble::Refused(error)) => error.detail(),
+        Err(Trouble::Lost(why)) => why,
+        Ok(_) => "outputs",
     }
 }
 
 #[test]
+fn two_batches_under_way_get_their_own_answers() {
+    for _ in 0..100 {
+        let [first, second] = two_under_way(|theirs, _| {
+            theirs.send(&refusal(1, "one")).expect("sent");
+            theirs.send(&refusal(2, "two")).expect("sent");
+        });
+        assert_eq!([told(&first), told(&second)], ["one", "two"]);
+    }
+}
+
+#[test]
+fn a_channel_that_breaks_is_lost_to_both() {
+    let closed = "the other side has closed the channel";
+    let swapped = "the worker answered batch 2, expected batch 1";
+    let outcomes = two_under_way(|theirs, _| theirs.send(&refusal(2, "two")).expect("sent"));
+    assert_eq!(outcomes.each_ref().map(told), [swapped; 2]);
+    let outcomes = two_under_way(|theirs, _| theirs.send(&refusal(1, "one")).expect("sent"));
+    assert_eq!(outcomes.each_ref().map(told), ["one", closed]);
+    let outcomes = two_under_way(|theirs, _| theirs.send_raw(&[7; 9]).expect("sent"));
+    assert_eq!(outcomes.each_ref().map(told), ["a frame of 9 bytes that cannot be read"; 2]);
+}
+
+#[test]
+fn a_batch_that_is_given_up_breaks_the_channel() {
+    let ([lane, mut other], mut theirs, _files) = channel();
+    let mut run = Run { sequence: 0, slot: 0, rows: 0, inputs: Vec::new(), lengths: None };
+    drop(lane.line.send(&mut run).expect("sent"));
+    let given_up = other.run(&[numbers(&[1.0, 2.0])]);
+    assert_eq!(told(&given_up), "a batch before it was given up");
+    theirs.receive::<Run>().expect("what was sent");
+    assert!(matches!(theirs.receive::<Run>(), Err(crate::device::wire::Broken::Closed)), "the worker is told");
+}
+
+#[test]
 fn parts_that_cannot_be_joined_never_reach_the_worker() {
-    let (mut channel, mut theirs, _file) = channel();
+    let ([mut lane, _other], mut theirs, _files) = channel();
     let packed = Rows::packed(vec![Tensor::from_f32(Shape::new(&[1]), &[1.0]).expect("a tensor")], &[1]).expect("rows");
     let wide = Rows::uniform(vec![Tensor::from_f32(Shape::new(&[1, 3]), &[1.0; 3]).expect("a tensor")], 1);
     for other in [Rows::uniform(Vec::new(), 1), wide, packed] {
-        match channel.run(&[numbers(&[1.0, 2.0]), other]) {
+        match lane.run(&[numbers(&[1.0, 2.0]), other]) {
             Err(Trouble::Refused(error)) => assert_eq!(error.detail(), "rows of a batch differ in shape"),
             other => panic!("{other:?}"),
         }

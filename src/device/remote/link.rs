@@ -1,4 +1,5 @@
-//! What an executor and the supervisor of its worker share: whether the model is up, and its channel when it is new.
+//! What an executor and the supervisor of its worker share: whether the model is up, and its channel's lanes when
+//! they are new.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::channel::Channel;
+use super::channel::{LANES, Lane};
 use super::process::Process;
 use crate::device::Lifeline;
 
@@ -22,16 +23,18 @@ pub struct Link {
 #[derive(Default)]
 struct State {
     condition: Condition,
-    /// What the executor has not taken yet.
-    fresh: Option<Seat>,
-    /// Where a batch is running.
-    running: Option<Arc<Process>>,
+    /// What the executors have not taken yet, by lane.
+    fresh: [Option<Seat>; LANES],
+    /// Where their batches are running.
+    running: [Option<Arc<Process>>; LANES],
+    /// Does nobody want the model any more?
+    abandoned: bool,
 }
 
-/// A model's channel, and the process at its other end.
+/// A lane of a model's channel, and the process at its other end.
 #[derive(Debug)]
 pub(super) struct Seat {
-    pub(super) channel: Channel,
+    pub(super) lane: Lane,
     pub(super) process: Arc<Process>,
 }
 
@@ -60,27 +63,27 @@ impl Link {
     }
 
     pub(super) fn loading(&self) {
-        self.change(Condition::Loading, None);
+        self.change(Condition::Loading, Default::default());
     }
 
-    pub(super) fn up(&self, seat: Seat) {
-        self.change(Condition::Up, Some(seat));
+    pub(super) fn up(&self, seats: [Seat; LANES]) {
+        self.change(Condition::Up, seats.map(Some));
     }
 
     pub(super) fn down(&self, why: &str) {
-        self.change(Condition::Down(why.to_owned()), None);
+        self.change(Condition::Down(why.to_owned()), Default::default());
     }
 
     /// As [`Link::down`], unless it has changed since this generation.
     pub(super) fn down_since(&self, generation: u64, why: &str) {
         let state = self.state.lock();
         if self.generation() == generation {
-            self.change_locked(state, Condition::Down(why.to_owned()), None);
+            self.change_locked(state, Condition::Down(why.to_owned()), Default::default());
         }
     }
 
     pub(super) fn refused(&self, why: &str) {
-        self.change(Condition::Refused(why.to_owned()), None);
+        self.change(Condition::Refused(why.to_owned()), Default::default());
     }
 
     /// Waits until it is not being loaded.
@@ -90,30 +93,44 @@ impl Link {
         state.condition.clone()
     }
 
-    /// What has come since an executor looked, and the generation it belongs to.
-    pub(super) fn take_fresh(&self) -> (u64, Option<Seat>) {
+    /// What has come since the executor of this lane looked, and the generation it belongs to.
+    pub(super) fn take_fresh(&self, lane: usize) -> (u64, Option<Seat>) {
         let mut state = self.state.lock();
-        (self.generation(), state.fresh.take())
+        (self.generation(), state.fresh.get_mut(lane).and_then(Option::take))
     }
 
-    pub(super) fn set_running(&self, process: Option<Arc<Process>>) {
-        self.state.lock().running = process;
+    pub(super) fn set_running(&self, lane: usize, process: Option<Arc<Process>>) {
+        if let Some(running) = self.state.lock().running.get_mut(lane) {
+            *running = process;
+        }
     }
 
-    /// Kills the process in which a batch is running; nothing if none is.
-    pub(super) fn interrupt(&self) {
-        if let Some(process) = self.state.lock().running.as_ref() {
+    /// Nobody wants the model any more: lets go of what has not been taken.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.abandoned = true;
+        let unused = std::mem::take(&mut state.fresh);
+        drop(state);
+        drop(unused);
+    }
+
+    /// Kills the process in which the batch of this lane is running; nothing if none is.
+    pub(super) fn interrupt(&self, lane: usize) {
+        if let Some(Some(process)) = self.state.lock().running.get(lane) {
             process.kill("a batch was not done in time");
         }
     }
 
-    fn change(&self, condition: Condition, fresh: Option<Seat>) {
+    fn change(&self, condition: Condition, fresh: [Option<Seat>; LANES]) {
         self.change_locked(self.state.lock(), condition, fresh);
     }
 
-    fn change_locked(&self, mut state: MutexGuard<'_, State>, condition: Condition, fresh: Option<Seat>) {
+    fn change_locked(&self, mut state: MutexGuard<'_, State>, condition: Condition, fresh: [Option<Seat>; LANES]) {
         state.condition = condition;
-        let unused = std::mem::replace(&mut state.fresh, fresh);
+        let mut unused = std::mem::replace(&mut state.fresh, fresh);
+        if state.abandoned {
+            unused = std::mem::take(&mut state.fresh);
+        }
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(state);
         drop(unused);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
-use super::channel::Channel;
+use super::channel::{self, LANES, Lane};
 use super::link::{Condition, Link, Seat};
 use super::process::Process;
 use super::staging::{Filling, Staging};
@@ -130,11 +130,11 @@ impl Registered {
         self.link.loading();
         let begun = Instant::now();
         match self.try_load(process) {
-            Ok(channel) => {
+            Ok(lanes) => {
                 let (took_ms, pid) = (begun.elapsed().as_millis(), process.pid());
                 info!(model = self.name, took_ms, pid, "the worker has loaded a model");
                 self.attempts.lock().deaths = 0;
-                self.link.up(Seat { channel, process: Arc::clone(process) });
+                self.link.up(lanes.map(|lane| Seat { lane, process: Arc::clone(process) }));
             }
             Err(Unloaded::Refused(why)) => {
                 warn!(model = self.name, why, "the worker does not load a model");
@@ -150,12 +150,12 @@ impl Registered {
         }
     }
 
-    fn try_load(&self, process: &Arc<Process>) -> Result<Channel, Unloaded> {
+    fn try_load(&self, process: &Arc<Process>) -> Result<[Lane; LANES], Unloaded> {
         if let Some(permission) = &*self.permission.lock() {
             permission().map_err(|error| Unloaded::Refused(error.detail().to_owned()))?;
         }
         let (mut ours, theirs) = Socket::pair()?;
-        let mut staging = Staging::new()?;
+        let (mut staging, other) = (Staging::new()?, Staging::new()?);
         let contents = match &self.files {
             Files::Folder(folder) => {
                 let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
@@ -165,11 +165,11 @@ impl Registered {
             Files::Memory(files) => stage(files, &mut staging)?,
         };
         let order = Order::Load(LoadOrder { name: self.name.clone(), contents, settings: self.settings.clone() });
-        process.order_with(&order, &[theirs.as_fd(), staging.as_fd()])?;
+        process.order_with(&order, &[theirs.as_fd(), staging.as_fd(), other.as_fd()])?;
         // Else the channel would not close when the worker dies.
         drop(theirs);
         match ours.receive_within(LOAD_MAX)? {
-            Some(Opening::Loaded(signature)) => Ok(Channel::new(ours, staging, signature)),
+            Some(Opening::Loaded(signature)) => Ok(channel::lanes(ours, [staging, other], signature)?),
             Some(Opening::Refused(why)) => Err(Unloaded::Refused(printable(&why, CHARS_MAX))),
             None => Err(Unloaded::Lost(format!("it was not loaded within {LOAD_MAX:?}"))),
         }

@@ -9,6 +9,7 @@ mod backoff;
 mod channel;
 mod executor;
 mod life;
+mod line;
 mod link;
 mod load;
 mod process;

@@ -12,7 +12,7 @@ use crate::types::{DataType, Signature};
 pub enum Order {
     /// Are you there? To be answered by [`Report::Pong`] of the same number.
     Ping(u64),
-    /// Load a model. With it come the worker's end of the model's channel and the file of its staging area, in this order.
+    /// Load a model. With it come the worker's end of the model's channel and the files of its staging areas, in this order.
     Load(LoadOrder),
     /// Fail in some way; obeyed only by a worker that was started to be tested, and answered by [`Report::Obeyed`].
     Fault(FaultInjection),
@@ -86,7 +86,7 @@ pub enum Contents {
         /// Where links in it may lead.
         roots: Vec<Vec<u8>>,
     },
-    /// In the staging area, by name.
+    /// In the first staging area, by name.
     Staged(Vec<(String, Place)>),
 }
 
@@ -104,7 +104,7 @@ pub enum Opening {
 pub struct Run {
     /// Counts batches; the answer repeats it.
     pub sequence: u64,
-    /// Which part of the staging area is used, for sides that fill one while the other is computed. Always 0 now.
+    /// Which staging area it is in, the outputs too: one that no batch is in which has not been answered.
     pub slot: u8,
     /// How many rows.
     pub rows: u64,

@@ -1,8 +1,9 @@
 //! How the server and its worker process speak: frames over sockets that keep them apart, batches in shared memory.
 //!
 //! The control socket is the worker's standard input. It carries [`Order`]s to the worker and [`Report`]s back. A model has a
-//! channel of its own, a socket and a staging area, which come with the order to load it: so no thread has to sort answers.
-//! A channel first carries one [`Opening`] to the server; then for each [`Run`] one [`Answer`].
+//! channel of its own, a socket and two staging areas, which come with the order to load it. A channel first carries one
+//! [`Opening`] to the server; then for each [`Run`] one [`Answer`], in the same order. Two batches may be under way at once,
+//! each in an area of its own: while one is computed the other is written or read.
 //!
 //! Frames are `postcard` after a header of eight bytes. Both sides are of one machine, so numbers in the staging area are as it
 //! has them, which is little-endian.

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, shutdown,
+    socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +23,7 @@ use tokio::time::{Duration, Instant};
 use super::{FRAME_BYTES_MAX, TooLong, Unreadable, decode, encode};
 
 /// Descriptors that a frame may bring.
-const DESCRIPTORS_MAX: usize = 2;
+const DESCRIPTORS_MAX: usize = 3;
 
 /// Why the other side cannot be spoken with any more.
 #[derive(Debug, Error)]
@@ -77,6 +78,12 @@ impl Socket {
     /// Another handle for the same end, so that one thread speaks while another listens. Errors: no descriptors are left.
     pub fn another(&self) -> io::Result<Self> {
         Ok(Self::of(self.end.try_clone()?))
+    }
+
+    /// Ends the channel for all handles of this end, and for the other side.
+    pub fn close(&self) {
+        // The only error is that the other side has done it.
+        let _closed = shutdown(&self.end, Shutdown::Both);
     }
 
     /// Sends a frame; blocks while the other side has too many of them unread.

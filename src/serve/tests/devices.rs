@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::super::Pipeline;
 use crate::config::ModelConfig;
-use crate::device::{Cores, Device, Executor, Lifeline};
+use crate::device::{Cores, Device, Executor, Lifeline, Simulated};
 use crate::guard::{Admission, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
@@ -40,6 +40,8 @@ pub(super) struct Process {
     pub(super) ended: Arc<Notify>,
     /// Sizes of the batches that it was asked for.
     pub(super) asked: Mutex<Vec<usize>>,
+    /// Batches that it was given while it computed one.
+    pub(super) ahead: AtomicUsize,
 }
 
 impl Process {
@@ -127,7 +129,8 @@ impl World {
             vec![(RungKind::Worker, simulated(&process), Some(Arc::clone(&process) as Arc<dyn Lifeline>))];
         if beside {
             let timing = Box::new(|_: &[Rows]| 3 * MILLI);
-            devices.push((RungKind::Cpu, Device::Simulated(Box::new(Doubling(None)), timing, Arc::default()), None));
+            let simulated = Simulated::new(Box::new(Doubling(None)), timing, Arc::default());
+            devices.push((RungKind::Cpu, Device::Simulated(simulated), None));
         }
         let max_batch_size = NonZeroUsize::new(8).expect("eight");
         let config = ModelConfig::parse("model.toml", settings).expect("settings");
@@ -190,14 +193,21 @@ pub(super) fn doubling() -> impl Executor + 'static {
 }
 
 fn simulated(process: &Arc<Process>) -> Device {
-    let state = Arc::clone(process);
-    let timing = move |_: &[Rows]| match () {
-        () if !state.up.load(Relaxed) => Duration::ZERO,
-        () if state.hangs.load(Relaxed) => Duration::from_hours(1),
-        () if state.slow.load(Relaxed) => 90 * MILLI,
-        () => MILLI,
+    let timing = |is_ahead: bool| {
+        let state = Arc::clone(process);
+        Box::new(move |_: &[Rows]| {
+            state.ahead.fetch_add(usize::from(is_ahead), Relaxed);
+            match () {
+                () if !state.up.load(Relaxed) => Duration::ZERO,
+                () if state.hangs.load(Relaxed) => Duration::from_hours(1),
+                () if state.slow.load(Relaxed) => 90 * MILLI,
+                () => MILLI,
+            }
+        })
     };
-    Device::Simulated(Box::new(Doubling(Some(Arc::clone(process)))), Box::new(timing), Arc::clone(&process.ended))
+    let executor = || Box::new(Doubling(Some(Arc::clone(process))));
+    let simulated = Simulated::new(executor(), timing(false), Arc::clone(&process.ended));
+    Device::Simulated(simulated.with_ahead(executor(), timing(true)))
 }
 
 pub(super) fn about() -> About {

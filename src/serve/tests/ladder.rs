@@ -10,12 +10,16 @@ use super::book::Random;
 use super::devices::{MILLI, POISON, World};
 use crate::types::{Fallbacks, Reason, RungKind};
 
-/// A process that is killed, hangs and lacks memory again and again, while clients ask.
-async fn world(seed: u64) -> [u64; 2] {
+/// A process that is killed, hangs and lacks memory again and again, while clients ask, in every other world many of them at
+/// once. Answers by rung, and batches that the process was given ahead.
+async fn world(seed: u64) -> ([u64; 2], usize) {
     let (world, mut random) = (World::new(true), Random(seed));
     let mut requests = JoinSet::new();
     for number in 0..400_u16 {
-        let (world, at) = (Arc::clone(&world), random.micros(4_000_000));
+        let (world, mut at) = (Arc::clone(&world), random.micros(4_000_000));
+        if seed % 2 == 1 {
+            at -= Duration::from_nanos(u64::from(at.subsec_nanos()) % 250_000_000);
+        }
         let rows = 1 + usize::try_from(random.below(3)).expect("few");
         requests.spawn(async move {
             sleep(at).await;
@@ -49,19 +53,21 @@ async fn world(seed: u64) -> [u64; 2] {
         .map(|rung| world.metric(&format!("sconce_rung_answers_total{{model=\"m\",version=\"1\",rung=\"{rung}\"}}")));
     assert_eq!(answers.iter().sum::<u64>(), 400, "each is answered once");
     world.end().await;
-    answers
+    (answers, world.process.ahead.load(Relaxed))
 }
 
 #[test]
 fn whatever_happens_to_a_device_no_client_notices() {
-    let (mut by_worker, mut by_cpu) = (0, 0);
+    let (mut by_worker, mut by_cpu, mut ahead) = (0, 0, 0);
     for seed in 0..60 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let [worker, cpu] = runtime.expect("a runtime").block_on(world(seed));
+        let ([worker, cpu], given) = runtime.expect("a runtime").block_on(world(seed));
         by_worker += worker;
         by_cpu += cpu;
+        ahead += given;
     }
     assert!(by_worker > 10_000 && by_cpu > 1000, "both were needed: {by_worker} and {by_cpu}");
+    assert!(ahead > 500, "{ahead} batches were given ahead");
 }
 
 #[tokio::test(start_paused = true)]

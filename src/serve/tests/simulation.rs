@@ -19,7 +19,7 @@ use super::book::{
     wish,
 };
 use crate::config::ModelConfig;
-use crate::device::{Cores, Device};
+use crate::device::{Cores, Device, Simulated};
 use crate::guard::{Admission, Client, Limits, Memory};
 use crate::model::About;
 use crate::monitor::{Monitor, Settings};
@@ -153,21 +153,29 @@ fn config(random: &mut Random) -> ModelConfig {
     config
 }
 
-/// The slow one takes a fixed time and some for each row, sometimes twenty times as much; the other takes none.
+/// The slow one takes a fixed time and some for each row, sometimes twenty times as much, and in every other world the next
+/// batch while it computes one; the other takes no time.
 fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
-    let fake = Box::new(Fake { model, book: Arc::clone(book), is_inline: model == 1 });
-    if fake.is_inline {
-        return Device::Inline(fake);
+    let fake = || Box::new(Fake { model, book: Arc::clone(book), is_inline: model == 1 });
+    if model == 1 {
+        return Device::Inline(fake());
     }
     let (fixed, each) = (random.micros(8000), random.micros(1000));
-    let (book, mut random) = (Arc::clone(book), Random(random.next()));
-    let timing = move |parts: &[Rows]| {
-        book.begins(model, parts);
-        let rows: usize = parts.iter().map(Rows::count).sum();
-        let time = fixed + each * u32::try_from(rows).expect("few");
-        if random.one_in(50) { time * 20 } else { time }
+    let timing = |mut random: Random| {
+        let book = Arc::clone(book);
+        move |parts: &[Rows]| {
+            book.begins(model, parts);
+            let rows: usize = parts.iter().map(Rows::count).sum();
+            let time = fixed + each * u32::try_from(rows).expect("few");
+            if random.one_in(50) { time * 20 } else { time }
+        }
     };
-    Device::Simulated(fake, Box::new(timing), Arc::default())
+    let simulated = Simulated::new(fake(), Box::new(timing(Random(random.next()))), Arc::default());
+    let ahead = random.one_in(2).then(|| Box::new(timing(Random(random.next()))));
+    Device::Simulated(match ahead {
+        Some(timing) => simulated.with_ahead(fake(), timing),
+        None => simulated,
+    })
 }
 
 fn about() -> About {

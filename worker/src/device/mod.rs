@@ -39,7 +39,20 @@ pub(crate) trait Model: Send {
 
     /// Runs a batch, which has ended when this returns: what a device reports later would be told of another batch.
     fn run(&mut self, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed>;
+
+    /// As [`Model::run`]; while the device computes, `next` may be asked for the rows of the batch that follows, so that their
+    /// copy to the device begins meanwhile.
+    ///
+    /// `next` never waits: it gives rows once they are there, and only once. What it has given is what the model runs next, on
+    /// this thread, unless it is dropped before; between the two other models may run. The rows must be let go of with the end
+    /// of that run.
+    fn run_before(&mut self, rows: &Rows, outputs: &mut Outputs<'_>, _next: &mut Next<'_>) -> Result<(), Failed> {
+        self.run(rows, outputs)
+    }
 }
+
+/// The rows of the batch that follows, if they are there.
+pub(crate) type Next<'a> = dyn FnMut() -> Option<Rows> + 'a;
 
 /// Why a batch has no outputs.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ use tokio::time::{Duration, Instant};
 /// How long what must happen may take on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const AREA_BYTES: u64 = 65_536;
+/// A model that gives back bytes as it gets them.
+pub(crate) const IDENTITY: &str = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"UINT8\"\ndims = [-1]\n";
 
 /// A worker and its control socket.
 pub(crate) struct Direct {
@@ -40,21 +42,24 @@ impl Direct {
 
     /// Has it load a model that gives back bytes as it gets them, and gives its channel and its staging area.
     pub(crate) fn load_identity(&mut self, folder: &std::path::Path) -> (Socket, OwnedFd) {
-        let text = "[[tensor]]\ninput = \"x\"\noutput = \"y\"\ndtype = \"UINT8\"\ndims = [-1]\n";
-        std::fs::write(folder.join("identity.toml"), text).expect("written");
+        std::fs::write(folder.join("identity.toml"), IDENTITY).expect("written");
         let file = area(SealFlags::SHRINK);
         let mut channel = self.load(folder, &file);
         assert!(matches!(channel.receive_within(PATIENCE), Ok(Some(Opening::Loaded(_)))));
         (channel, file)
     }
 
-    /// Orders it to load a folder, and gives its channel.
+    /// Orders it to load a folder, with `file` as its first staging area, and gives its channel.
     pub(crate) fn load(&mut self, folder: &std::path::Path, file: &OwnedFd) -> Socket {
+        self.load_with(folder, file, &area(SealFlags::SHRINK))
+    }
+
+    pub(crate) fn load_with(&mut self, folder: &std::path::Path, file: &OwnedFd, other: &OwnedFd) -> Socket {
         let (ours, theirs) = Socket::pair().expect("a pair");
         let path = folder.as_os_str().as_encoded_bytes().to_vec();
         let contents = Contents::Folder { path: path.clone(), roots: vec![path] };
         let order = Order::Load(LoadOrder { name: "test".to_owned(), contents, settings: LoadSettings::default() });
-        self.control().send_with(&order, &[theirs.as_fd(), file.as_fd()]).expect("sent");
+        self.control().send_with(&order, &[theirs.as_fd(), file.as_fd(), other.as_fd()]).expect("sent");
         ours
     }
 

@@ -1,7 +1,11 @@
 //! Between host bytes and tensors on the GPU.
 
-use candle_core::cuda::{CudaDType, WrapErr as _};
-use candle_core::{DType, Device, Error, Result, Storage, Tensor, WithDType, bail};
+use std::sync::Arc;
+
+use candle_core::cuda::{CudaDType, CudaStorage, WrapErr as _};
+use candle_core::op::BackpropOp;
+use candle_core::{DType, Error, Result, Storage, Tensor, WithDType, bail};
+use cudarc::driver::CudaStream;
 use sconce::types::{DataType, Tensor as HostTensor};
 
 use super::gpu::Gpu;
@@ -17,25 +21,28 @@ impl Bits for u8 {}
 impl Bits for u32 {}
 impl Bits for i64 {}
 
-/// Has an input copied to the device. The bytes must stay until the stream has been waited for.
-pub(super) fn upload(input: &HostTensor, device: &Device) -> Result<Tensor> {
+/// Has `stream` copy an input to the device. The bytes and the tensor must stay until all that uses them has been waited for: what
+/// is dropped is given back by the stream that it was taken on.
+pub(super) fn upload(input: &HostTensor, gpu: &Gpu, stream: &Arc<CudaStream>) -> Result<Tensor> {
     let (data, dims) = (input.data(), input.shape().dims());
     match input.dtype() {
-        DataType::Fp32 => upload_as::<f32>(data, dims, device),
-        DataType::Fp64 => upload_as::<f64>(data, dims, device),
-        DataType::Fp16 => upload_as::<half::f16>(data, dims, device),
-        DataType::Bf16 => upload_as::<half::bf16>(data, dims, device),
-        DataType::Uint8 => upload_as::<u8>(data, dims, device),
-        DataType::Uint32 => upload_as::<u32>(data, dims, device),
-        DataType::Int64 => upload_as::<i64>(data, dims, device),
+        DataType::Fp32 => upload_as::<f32>(data, dims, gpu, stream),
+        DataType::Fp64 => upload_as::<f64>(data, dims, gpu, stream),
+        DataType::Fp16 => upload_as::<half::f16>(data, dims, gpu, stream),
+        DataType::Bf16 => upload_as::<half::bf16>(data, dims, gpu, stream),
+        DataType::Uint8 => upload_as::<u8>(data, dims, gpu, stream),
+        DataType::Uint32 => upload_as::<u32>(data, dims, gpu, stream),
+        DataType::Int64 => upload_as::<i64>(data, dims, gpu, stream),
         other => bail!("candle has no {other} tensors"),
     }
 }
 
-fn upload_as<T: Bits>(data: &[u8], dims: &[usize], device: &Device) -> Result<Tensor> {
+fn upload_as<T: Bits>(data: &[u8], dims: &[usize], gpu: &Gpu, stream: &Arc<CudaStream>) -> Result<Tensor> {
     // Places in the staging area are multiples of 64 bytes.
     let numbers: &[T] = bytemuck::try_cast_slice(data).map_err(|error| Error::msg(format!("an input: {error}")))?;
-    Tensor::from_slice(numbers, dims, device)
+    let memory = stream.clone_htod(numbers).w()?;
+    let storage = CudaStorage::wrap_cuda_slice(memory, gpu.device.as_cuda_device()?.clone());
+    Ok(Tensor::from_storage(Storage::Cuda(storage), dims, BackpropOp::none(), false))
 }
 
 /// What the protocol calls a tensor's numbers, and the bytes that they take. Errors: it has no name for them.

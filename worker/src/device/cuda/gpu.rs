@@ -11,7 +11,10 @@ use sconce::device::wire::Hello;
 /// A GPU.
 pub(super) struct Gpu {
     pub(super) device: Device,
+    /// Computes.
     pub(super) stream: Arc<CudaStream>,
+    /// Copies the inputs of the next batch meanwhile.
+    pub(super) copies: Arc<CudaStream>,
     pool: Pool,
     /// Held, with others, by whoever has the stream do something; alone by who records what it does.
     pub(super) recording: RwLock<()>,
@@ -24,8 +27,9 @@ impl Gpu {
         let cuda = opened.map_err(|error| format!("open GPU {ordinal}: {}", first_line(&error)))?;
         stop_tracking(&cuda);
         let stream = cuda.cuda_stream();
+        let copies = stream.context().new_stream().map_err(|error| format!("a stream on GPU {ordinal}: {error}"))?;
         let pool = Pool::of(stream.context()).map_err(|error| format!("the memory of GPU {ordinal}: {error}"))?;
-        Ok(Self { device: Device::Cuda(cuda), stream, pool, recording: RwLock::new(()) })
+        Ok(Self { device: Device::Cuda(cuda), stream, copies, pool, recording: RwLock::new(()) })
     }
 
     pub(super) fn context(&self) -> &Arc<CudaContext> {
@@ -55,7 +59,7 @@ impl Gpu {
         self.pool.peak().saturating_sub(before)
     }
 
-    /// Waits until all is done that the stream was told. Errors: that of any call since the last wait.
+    /// Waits until all is done that the computing stream was told. Errors: that of any call since the last wait.
     pub(super) fn finish(&self) -> Result<(), DriverError> {
         self.stream.synchronize()?;
         self.context().check_err()
@@ -75,10 +79,11 @@ impl Gpu {
     }
 }
 
-/// Candle's tensors keep two events each to order streams, which one stream does not need.
+/// Candle's tensors keep two events each to order streams, which are not needed: the one that computes waits for a batch's copies.
 #[expect(unsafe_code, reason = "who has several streams has to order them himself")]
 fn stop_tracking(cuda: &CudaDevice) {
-    // SAFETY: every tensor of this process is made, used and dropped on this device's one stream, which does things in order.
+    // SAFETY: every tensor of this process is made, used and dropped on this device's stream, which does things in order, but for
+    // inputs that were copied ahead: the stream waits for their copy, and they are dropped when it has been waited for.
     unsafe { cuda.disable_event_tracking() };
 }
 

@@ -37,7 +37,7 @@ enum Known {
 
 /// A graph, what it reads, and what it writes.
 struct Graph {
-    graph: CudaGraph,
+    recorded: CudaGraph,
     inputs: Vec<Tensor>,
     output: Tensor,
 }
@@ -67,8 +67,8 @@ impl Graphs {
         // Loads what is loaded at first use, which cannot be recorded.
         compute(&filled)?;
         self.gpu.finish().map_err(Error::wrap)?;
-        let graph = self.capture(|| output.slice_set(&compute(&filled)?, 0, 0))?;
-        let graph = Graph { graph, inputs: filled, output };
+        let recorded = self.capture(|| output.slice_set(&compute(&filled)?, 0, 0))?;
+        let graph = Graph { recorded, inputs: filled, output };
         expect_near(&graph.replay(inputs)?, launched)?;
         Ok(graph)
     }
@@ -128,7 +128,7 @@ impl Graph {
             own.zero_set()?;
             own.slice_set(input, 0, 0)?;
         }
-        self.graph.launch().map_err(Error::wrap)?;
+        self.recorded.launch().map_err(Error::wrap)?;
         let rows = inputs.first().map_or(Ok(0), |first| first.dim(0))?;
         // The next batch writes over it, after all that this one has the stream do.
         self.output.narrow(0, 0, rows)

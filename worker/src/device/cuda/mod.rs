@@ -82,7 +82,7 @@ impl Device for Cuda {
         }
         let (gpu, kernels) = (Arc::clone(&self.gpu), Arc::clone(&self.kernels));
         let precision = settings.precision;
-        Ok(Box::new(CudaModel { gpu, kernels, model: loaded.model, signature, precision, scores, budget }))
+        Ok(Box::new(CudaModel { gpu, kernels, model: loaded.model, signature, precision, scores, budget, ahead: None }))
     }
 
     fn lock_pages(&self, memory: NonNull<[u8]>) -> Option<Box<dyn Send + Sync>> {

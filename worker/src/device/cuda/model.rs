@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Error, Result as CandleResult, Tensor, bail};
+use cudarc::driver::CudaEvent;
 use sconce::config::Precision;
 use sconce::device::LogitScores;
 use sconce::device::wire::Failure;
@@ -17,7 +18,7 @@ use super::gpu::Gpu;
 use super::side::CudaSide;
 use crate::device::budget::Budget;
 use crate::device::fused::Fused;
-use crate::device::{Failed, Model};
+use crate::device::{Failed, Model, Next};
 use crate::outputs::Outputs;
 
 /// A model, and what it may take.
@@ -30,6 +31,40 @@ pub(super) struct CudaModel {
     pub(super) precision: Precision,
     pub(super) scores: Option<LogitScores>,
     pub(super) budget: Budget,
+    /// The next batch, whose copy has begun.
+    pub(super) ahead: Option<Copied>,
+}
+
+/// A batch's inputs on the GPU, or on their way.
+pub(super) struct Copied {
+    /// Where they are copied from, which stays until they are dropped.
+    rows: Rows,
+    inputs: Vec<Tensor>,
+    /// When they are there.
+    done: CudaEvent,
+}
+
+impl Copied {
+    /// Has the rows copied while the device computes. Errors: the driver's.
+    fn begin(rows: Rows, gpu: &Gpu) -> CandleResult<Self> {
+        let inputs = rows.inputs().iter().map(|input| upload(input, gpu, &gpu.copies));
+        let inputs = inputs.collect::<CandleResult<_>>()?;
+        let done = gpu.copies.record_event(None).map_err(Error::wrap)?;
+        Ok(Self { rows, inputs, done })
+    }
+
+    /// Are these the rows?
+    fn is_of(&self, rows: &Rows) -> bool {
+        let places = |rows: &Rows| rows.inputs().iter().map(|input| input.data().as_ptr_range()).collect::<Vec<_>>();
+        places(&self.rows) == places(rows)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // Else the rows' memory might go while it is read. A device that fails reads nothing any more.
+        let _done = self.done.synchronize();
+    }
 }
 
 impl Model for CudaModel {
@@ -38,6 +73,12 @@ impl Model for CudaModel {
     }
 
     fn run(&mut self, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed> {
+        self.run_before(rows, outputs, &mut || None)
+    }
+
+    fn run_before(&mut self, rows: &Rows, outputs: &mut Outputs<'_>, next: &mut Next<'_>) -> Result<(), Failed> {
+        // Dropped at the end, when the device has done with it.
+        let ahead = self.ahead.take();
         let model = match &self.model {
             Loaded::Host(model) => {
                 let given = model.forward(rows.inputs());
@@ -50,25 +91,49 @@ impl Model for CudaModel {
         let size = rows.size();
         self.budget.admit(size, || self.gpu.free_bytes()).map_err(|why| Failed::new(Failure::Memory, why))?;
         let before = self.gpu.watch_peak();
-        let computed = catch_unwind(AssertUnwindSafe(|| self.compute(model, rows, outputs)));
+        let mut inputs = Vec::new();
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            inputs = self.inputs(rows, ahead.as_ref())?;
+            self.compute(model, rows, &inputs, outputs)
+        }));
+        // The device computes; a copy that cannot begin now is made in its turn.
+        let ahead_of_it = next().and_then(|rows| Copied::begin(rows, &self.gpu).ok());
         // What was asked of the device may still be going on: nothing of it may be left for the next batch.
         let finished = self.gpu.finish().map_err(Error::wrap);
         let Ok(computed) = computed else {
             return Err(Failed::new(Failure::Device, "the model's code panicked, and nobody knows what the GPU does"));
         };
         let outcome = computed.and_then(|()| finished.map_err(|error| failed(&error, || self.gpu.try_out())));
+        drop(inputs);
         if outcome.is_ok() {
             self.budget.learn(size, self.gpu.peak_bytes(before));
         }
+        self.ahead = ahead_of_it;
         outcome
     }
 }
 
 impl CudaModel {
+    /// The inputs on the GPU: those that were copied ahead, else copied now.
+    fn inputs(&self, rows: &Rows, ahead: Option<&Copied>) -> Result<Vec<Tensor>, Failed> {
+        let stream = &self.gpu.stream;
+        let inputs = match ahead.filter(|ahead| ahead.is_of(rows)) {
+            Some(ahead) => stream.wait(&ahead.done).map(|()| ahead.inputs.clone()).map_err(Error::wrap),
+            None => rows.inputs().iter().map(|input| upload(input, &self.gpu, stream)).collect(),
+        };
+        inputs.map_err(|error| failed(&error, || self.gpu.try_out()))
+    }
+
     /// Has the batch computed, and its outputs copied to where they go. It has ended when the stream has.
-    fn compute(&self, model: &dyn CandleModel, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed> {
+    fn compute(
+        &self,
+        model: &dyn CandleModel,
+        rows: &Rows,
+        inputs: &[Tensor],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), Failed> {
         let told = |error: Error| failed(&error, || self.gpu.try_out());
-        let given = self.forward(model, rows).map_err(told)?;
+        let given = self.forward(model, rows, inputs).map_err(told)?;
         let described: Vec<_> = given.iter().map(described).collect::<CandleResult<_>>().map_err(told)?;
         outputs.reserve(described.iter().map(|(_, bytes)| *bytes))?;
         for (tensor, (dtype, bytes)) in given.iter().zip(described) {
@@ -78,11 +143,10 @@ impl CudaModel {
         Ok(())
     }
 
-    fn forward(&self, model: &dyn CandleModel, rows: &Rows) -> CandleResult<Vec<Tensor>> {
+    fn forward(&self, model: &dyn CandleModel, rows: &Rows, inputs: &[Tensor]) -> CandleResult<Vec<Tensor>> {
         // One for the process, whose models take turns.
         set_gemm_reduced_precision_f32(self.precision == Precision::Tf32);
-        let inputs = rows.inputs().iter().map(|input| upload(input, &self.gpu.device));
-        let mut inputs: Vec<Tensor> = inputs.collect::<CandleResult<_>>()?;
+        let mut inputs = inputs.to_vec();
         inputs.extend(rows.lengths().map(offsets).transpose()?);
         let mut given = model.forward(&inputs)?;
         if let Some(LogitScores { output, sharpness }) = self.scores {

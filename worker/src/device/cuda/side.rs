@@ -59,7 +59,7 @@ impl Side for CudaSide {
         tensor: &Tensor,
         change: impl FnOnce(ViewMut<'_, T, Cuda>) -> Result<()>,
     ) -> Result<()> {
-        let change = Change { kernels: &self.kernels, change: Cell::new(Some(change)), numbers: PhantomData };
+        let change = Change { kernels: &self.kernels, once: Cell::new(Some(change)), numbers: PhantomData };
         tensor.inplace_op1(&change)
     }
 }
@@ -67,7 +67,7 @@ impl Side for CudaSide {
 /// A change of a tensor in its place, made once.
 struct Change<'a, T, F> {
     kernels: &'a Cuda,
-    change: Cell<Option<F>>,
+    once: Cell<Option<F>>,
     numbers: PhantomData<T>,
 }
 
@@ -81,7 +81,7 @@ impl<T: Number, F: FnOnce(ViewMut<'_, T, Cuda>) -> Result<()>> InplaceOp1 for Ch
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
-        let (Some((start, end)), Some(change)) = (layout.contiguous_offsets(), self.change.take()) else {
+        let (Some((start, end)), Some(change)) = (layout.contiguous_offsets(), self.once.take()) else {
             bail!("a kernel was given a tensor in pieces")
         };
         let numbers = storage.as_cuda_slice_mut::<T>()?.try_slice_mut(start..end);

@@ -49,18 +49,14 @@ impl Side for HostSide {
         tensor: &Tensor,
         change: impl FnOnce(ViewMut<'_, T, Host>) -> Result<()>,
     ) -> Result<()> {
-        tensor.inplace_op1(&Change {
-            host: &self.0,
-            change: Cell::new(Some(change)),
-            numbers: std::marker::PhantomData,
-        })
+        tensor.inplace_op1(&Change { host: &self.0, once: Cell::new(Some(change)), numbers: std::marker::PhantomData })
     }
 }
 
 /// A change of a tensor in its place, made once.
 struct Change<'a, T, F> {
     host: &'a Host,
-    change: Cell<Option<F>>,
+    once: Cell<Option<F>>,
     numbers: std::marker::PhantomData<T>,
 }
 
@@ -70,7 +66,7 @@ impl<T: Number, F: FnOnce(ViewMut<'_, T, Host>) -> Result<()>> InplaceOp1 for Ch
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (Some((start, end)), Some(change)) = (layout.contiguous_offsets(), self.change.take()) else {
+        let (Some((start, end)), Some(change)) = (layout.contiguous_offsets(), self.once.take()) else {
             bail!("a kernel was given a tensor in pieces")
         };
         // Candle lends no vector of a storage to be written: it is taken out, and put back.

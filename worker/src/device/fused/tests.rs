@@ -94,7 +94,9 @@ fn bert(task: &str) -> Files {
         pair(&mut tensors, &format!("encoder.layer.{layer}.output.LayerNorm"), &[WIDTH]);
     }
     if classifies {
-        tensors.iter_mut().for_each(|(name, _)| name.insert_str(0, "bert."));
+        for (name, _) in &mut tensors {
+            name.insert_str(0, "bert.");
+        }
         pair(&mut tensors, "bert.pooler.dense", &[WIDTH, WIDTH]);
         pair(&mut tensors, "classifier", &[3, WIDTH]);
     }
