@@ -86,7 +86,7 @@ impl Registry {
             return if required { Err(Error::new(Reason::Model, detail)) } else { Ok(None) };
         };
         match self.load_in(supervisor, order, about, before) {
-            Ok(on_device) => Ok(Some(OnDevice { turns: Some(Arc::clone(turns)), ..on_device })),
+            Ok(on_device) => Ok(Some(OnDevice { turns: Some(turns), ..on_device })),
             Err(error) if required => Err(error),
             Err(error) => {
                 let (model, version) = &order.key;

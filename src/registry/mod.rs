@@ -30,7 +30,7 @@ mod told;
 mod warm_up;
 mod watch;
 
-pub use accelerators::Accelerators;
+pub use accelerators::{Accelerators, DeviceState};
 pub use declared::{Declared, StandIn, check_rungs};
 pub use deployment::Deployment;
 pub use directory::Directory;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use sconce::device::wire::{Hello, Report, Socket, encode};
+use sconce::device::wire::{Hello, PROBE, Probe, Report, Socket, encode};
 use sconce::device::{Executor as _, FaultInjection, Lifeline as _, Supervisor, WorkerSettings, WorkerState};
 use sconce::model::Files;
 use sconce::types::{Error, Reason};
@@ -90,6 +90,22 @@ fn a_device_that_it_was_not_built_for() {
     let told = String::from_utf8(output.stderr).expect("text");
     assert_eq!(told, "this worker was built for the device cpu, got \"tpu\"\n");
     drop(control);
+}
+
+#[test]
+fn it_says_what_it_can_compute_on() {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_sconce-worker"));
+    let output = worker.arg(PROBE).stdin(Stdio::null()).output().expect("a process");
+    assert!(output.status.success());
+    assert_eq!(output.stderr, b"");
+    let line = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(Probe::read(&line), Ok(Probe::new(&["cpu"])));
+    assert_eq!(line.lines().count(), 1);
+    let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+    let output = worker.stdout(full).stderr(Stdio::piped()).output().expect("a process");
+    assert_eq!(output.status.code(), Some(74));
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(told, "say what it can compute on: No space left on device (os error 28)\n");
 }
 
 #[test]

@@ -11,10 +11,12 @@ mod executor;
 mod life;
 mod link;
 mod load;
+mod probing;
 mod process;
 mod staging;
 mod supervisor;
 
 pub use executor::RemoteExecutor;
+pub(super) use probing::{NoAnswer, ask};
 pub use process::WorkerSettings;
 pub use supervisor::{DeviceInfo, Supervisor, WorkerEvents, WorkerState};

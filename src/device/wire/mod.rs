@@ -9,6 +9,7 @@
 
 mod frames;
 mod layout;
+mod probe;
 mod socket;
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub use frames::{
     Answer, Body, Contents, Failure, FaultInjection, Hello, LoadOrder, Opening, Order, Place, Report, Run, TensorPlace,
 };
 pub use layout::{AREA_BYTES_MAX, aligned, area_bytes};
+pub use probe::{CUDA, Gpu, NoProbe, PROBE, Probe};
 pub(super) use socket::wait_for;
 pub use socket::{Broken, Socket, Spin};
 

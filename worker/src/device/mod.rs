@@ -2,7 +2,7 @@
 
 mod cpu;
 
-use sconce::device::wire::{Failure, Hello};
+use sconce::device::wire::{Failure, Hello, Probe};
 use sconce::model::Files;
 use sconce::types::{Rows, Signature};
 
@@ -45,4 +45,9 @@ pub(crate) fn open(name: &str) -> Result<Box<dyn Device>, String> {
         "cpu" => Ok(Box::new(cpu::Cpu::open()?)),
         other => Err(format!("this worker was built for the device cpu, got \"{other}\"")),
     }
+}
+
+/// What this worker can compute on: looks, and keeps nothing open.
+pub(crate) fn probe() -> Probe {
+    Probe::new(&["cpu"])
 }
