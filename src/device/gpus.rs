@@ -224,6 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_devices_has_each_reason() {
+        let reasons = [
+            Missing::Driver,
+            Missing::Gpu,
+            Missing::Worker,
+            Missing::CudaWorker,
+            Missing::WorkingWorker,
+            Missing::SameVersion,
+            Missing::WorkingDriver,
+            Missing::Memory,
+        ];
+        for reason in reasons {
+            let level = if reason.is_fault() { "WARN" } else { "INFO" };
+            let row = format!("\n| `{}` | {level} | ", reason.label());
+            assert!(include_str!("../../docs/devices.md").contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn full_gpus_are_left_out_and_the_others_used() {
         let full = gpu(0, MEMORY_FREE_MIN - 1);
         let why = "NVIDIA\\u{a}L4 has 2047 of 24576 MiB free, expected 2048 MiB or more";
@@ -245,7 +264,7 @@ mod tests {
     #[test]
     fn the_program_is_asked_only_where_the_driver_shows_a_gpu() {
         let line = cuda(vec![gpu(0, u64::MAX)]).to_line().expect("plain data");
-        let worker = Program::new(&format!("touch \"$0.asked\"; echo '{line}'"));
+        let worker = Program::new(&format!("touch \"$0.asked\"; printf '%s\\n' '{line}'"));
         let asked = worker.path().with_extension("asked");
         assert_eq!(found(&worker, &[]), Err(no_gpu(Missing::Driver, "")));
         fs::create_dir_all(worker.folder().join("gpus")).expect("a folder");

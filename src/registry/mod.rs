@@ -12,6 +12,7 @@ mod directory;
 mod fingerprint;
 pub mod golden;
 mod health;
+mod in_turn;
 mod lifecycle;
 mod manager;
 mod pinned;

@@ -22,6 +22,8 @@ from workers import Callers, HeldOut, restarts, rung_of, wait_for_rung, worker_p
 SHIPPED = ("breast_cancer", "diabetes", "digits")
 # A name that nobody has given to a program.
 NOWHERE = "/nonexistent/sconce-worker"
+# Where NVIDIA's driver shows its GPUs.
+DRIVER = Path("/proc/driver/nvidia/gpus")
 BACK_SECONDS = 2.0
 # Machines that test are busy: what is slower than this was not served, but waited for somebody.
 P99_SECONDS_MAX = 1.0
@@ -128,11 +130,37 @@ def test_a_worker_that_cannot_start_is_told_and_done_without(shipped_models, hel
             for model in held_out:
                 assert rung_of(model.ask(client, 0)) == "cpu"
                 assert f"worker: down, start {NOWHERE}: No such file or directory" in detail(server.metrics, model.model)
-        assert readiness(server.metrics)["ready"]
+        state = readiness(server.metrics)
+        (device,) = state["devices"]
+        assert state["ready"] and not device["ready"] and device["detail"].startswith(f"down, start {NOWHERE}: ")
         wait_for(lambda: "the device's worker is down" in server.log())
         wait_for(lambda: read_total(server.metrics, "sconce_rung_answers_total", rung="cpu") >= len(held_out))
         assert read_total(server.metrics, "sconce_worker_up", device="cpu") == 0
         assert read_total(server.metrics, "sconce_rung_answers_total", rung="worker") == 0
+
+
+def missing_gpu() -> str:
+    """Why `auto` finds no GPU on this machine, where the worker's program is nowhere."""
+    if not DRIVER.exists():
+        return "no NVIDIA driver"
+    return f"no sconce-worker beside the server's program: {NOWHERE}" if any(DRIVER.iterdir()) else "no GPU"
+
+
+def test_why_no_gpu_is_used_is_told_everywhere(shipped_models, cancer):
+    with SconceServer([shipped_models], "--device", "auto", "--worker", NOWHERE) as server:
+        told = missing_gpu()
+        reason = told.partition(":")[0]
+        state = readiness(server.metrics)
+        assert state["ready"] and state["devices"] == [{"device": "cuda", "ready": False, "detail": told}]
+        assert read_total(server.metrics, "sconce_gpu_missing", reason=reason) == 1
+        with grpcclient.InferenceServerClient(server.grpc) as client:
+            assert rung_of(cancer.ask(client, 0)) is None
+        assert server.log().count("models run on the server's own cores") == 1 and reason in server.log()
+
+
+def test_readiness_tells_where_the_worker_stands(with_worker):
+    worker_pid(with_worker)
+    wait_for(lambda: readiness(with_worker.metrics)["devices"] == [{"device": "cpu", "ready": True}])
 
 
 def test_a_model_whose_worker_fails_is_answered_by_its_prediction(tmp_path, shipped_models, cancer):
