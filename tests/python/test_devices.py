@@ -224,3 +224,26 @@ def test_a_batch_too_large_for_the_workers_memory_is_answered(tmp_path):
             np.testing.assert_array_equal(answer.as_numpy("OUTPUT0"), batch)
         wait_for(lambda: read_total(server.metrics, "sconce_rung_failures_total", reason="device_memory") > 0)
         assert read_total(server.metrics, "sconce_batch_size_limit", rung="worker") < rows
+
+
+def test_a_model_that_warms_up_long_costs_the_others_no_worker(tmp_path):
+    models = tmp_path / "models"
+    write_identity(models, "quick", [("INT32", [1])])
+    # Longer than a batch of the other may take before it is overdue.
+    write_identity(tmp_path, "long", [("INT32", [1])], batch_time="600ms")
+    args = ["--repository-poll-interval", "100ms", "--repository-settle-time", "100ms"]
+    inputs = [infer_input("INPUT0", np.zeros((1, 1), dtype=np.int32))]
+    with SconceServer(models, "--device", "worker", *args) as server, grpcclient.InferenceServerClient(server.grpc) as client:
+        # Enough that the watchdog has learned how long its batches take.
+        for _ in range(200):
+            assert rung_of(client.infer("quick", inputs)) == "worker"
+        (tmp_path / "long").rename(models / "long")
+
+        def is_served() -> bool:
+            assert rung_of(client.infer("quick", inputs)) == "worker"
+            return client.is_model_ready("long")
+
+        wait_for(is_served, 60)
+        assert rung_of(client.infer("long", inputs)) == "worker"
+        assert restarts(server) == 0
+        assert read_total(server.metrics, "sconce_rung_failures_total") == 0
