@@ -193,6 +193,27 @@ def test_another_version_and_another_model_stand_in(tmp_path, shipped_models, ca
         wait_for(lambda: read_total(server.metrics, "sconce_rung_failures_total", model="m", rung="version") >= 2)
 
 
+def test_why_nobody_stands_in_is_told_by_the_log(tmp_path, shipped_models, cancer):
+    rungs = [
+        'use = "version"\n',
+        'use = "model"\nmodel = "other"\n',
+        'use = "prediction"\nkind = "last-answer"\n',
+    ]
+    settings = '[device]\npolicy = "require-gpu"\n' + "".join(f"[[fallback.rung]]\n{rung}" for rung in rungs)
+    models = cancer_model(tmp_path, shipped_models, settings)
+    write_identity(models, "other", [("INT32", [1])])
+    args = ["--device", "worker", "--worker", NOWHERE, "--log-level", "info,sconce::serve=debug"]
+    with SconceServer(models, *args) as server, grpcclient.InferenceServerClient(server.grpc) as client:
+        with pytest.raises(grpcclient.InferenceServerException, match="the device's process is down: "):
+            client.infer("m", cancer.inputs(0))
+        for why in (
+            "no such version is ready; does `versions` keep it?",
+            'model "other" version 1 has other inputs or outputs',
+            "no answer is remembered for these inputs",
+        ):
+            wait_for(lambda why=why: "a rung did not answer" in server.log() and why in server.log())
+
+
 WRONG = {
     "name": (prediction_of(kind='"constant"', outputs="{ nothing = [0.5, 0.5] }"), "outputs", 'got some for "nothing"'),
     "count": (prediction_of(kind='"constant"', outputs="{ probabilities = [1.0] }"), "outputs", "expected"),
