@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor as CandleTensor, WithDType};
 
 use super::executor::Executor;
 use crate::config::ModelConfig;
-use crate::model::{Files, Loaded, Model, load};
+use crate::model::{Files, Loaded, Model, Target, load};
 use crate::types::{DataType, Error, Reason, Rows, Shape, Tensor};
 
 /// Runs a model in this process.
@@ -61,7 +61,7 @@ pub fn start_candle_threads() {
 }
 
 fn load_on_cpu(files: &Files, config: &ModelConfig) -> Result<Loaded, Error> {
-    load(files, config, &Device::Cpu).map_err(|error| Error::new(Reason::Model, error.to_string()))
+    load(files, config, &Target::cpu()).map_err(|error| Error::new(Reason::Model, error.to_string()))
 }
 
 fn join(parts: &[Rows], at: usize) -> Option<Tensor> {

@@ -20,4 +20,4 @@ pub use lifeline::Lifeline;
 pub use local::{LocalExecutor, start_candle_threads};
 pub use remote::{DeviceInfo, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
 pub use thread::Device;
-pub use wire::FaultInjection;
+pub use wire::{FaultInjection, LoadSettings, LogitScores};

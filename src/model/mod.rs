@@ -6,11 +6,13 @@ mod arch;
 mod error;
 mod files;
 mod json;
+pub mod kernels;
 mod pickle;
 mod predict;
 mod prepare;
 mod score;
 mod table;
+mod target;
 mod weights;
 
 pub use error::LoadError;
@@ -19,6 +21,7 @@ pub use predict::Prediction;
 pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
 pub use table::{ARCHITECTURES, Architecture, Marker, Source, load};
+pub use target::Target;
 pub use weights::{Needs, Weights};
 
 use std::sync::Arc;
@@ -59,7 +62,7 @@ pub trait CandleModel: Send + Sync {
     /// Runs contiguous inputs `[rows, ..]` in the order of the signature, or of what [`Prepare`] gives; outputs come in the
     /// signature's order, with as many rows.
     ///
-    /// Packed rows come as `[elements, ..]`, and after them their offsets, `U32 [rows + 1]`: row `i` has the elements
+    /// Packed rows come as `[elements, ..]`, and after them their offsets, `U32 [rows + 1]` on the host: row `i` has the elements
     /// `offsets[i]..offsets[i + 1]`.
     ///
     /// A row's answer does not depend on the rows beside it, within 1e-5 in `f32`. Errors: candle's own.

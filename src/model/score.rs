@@ -58,6 +58,24 @@ impl Scoring {
         }
     }
 
+    /// Which output is logits, and what they are multiplied with before the softmax, for devices that score them; `None` if
+    /// scores are made of anything else.
+    pub fn of_logits(&self) -> Option<(usize, f32)> {
+        #[expect(clippy::cast_possible_truncation, reason = "scores on a device are in f32")]
+        let sharpness = (1.0 / self.temperature) as f32;
+        (self.kind == ScoreKind::Logits && sharpness.is_normal()).then_some((self.output, sharpness))
+    }
+
+    /// The scores of a model that gives `own` outputs: as its device told them in two outputs behind those, else computed.
+    ///
+    /// `None` if there is no output to score.
+    pub fn of_outputs(&self, outputs: &[Tensor], own: usize) -> Option<Scores> {
+        match outputs.get(own..) {
+            Some([classes, measures]) => Some(self.told(classes, measures)),
+            _ => outputs.get(self.output).map(|output| self.score(output)),
+        }
+    }
+
     /// Scores every row of `output`, which must be of the shape that the signature promises.
     ///
     /// A row is `None` where its numbers cannot be what they are declared to be: NaN, +infinity, only infinities, or
@@ -106,8 +124,30 @@ impl Scoring {
         if probabilities.is_empty() { Scores::Classes(scores) } else { Scores::Labels { top: scores, probabilities } }
     }
 
+    /// Scores that a device told: `U32 [rows]` classes, and `FP32 [rows, 3]` confidences, margins and entropies, which are NaN for
+    /// a row that cannot be scored.
+    fn told(&self, classes: &Tensor, measures: &Tensor) -> Scores {
+        let classes = classes.data().as_chunks::<4>().0.iter().map(|class| u32::from_le_bytes(*class) as usize);
+        let rows = classes.zip(measures.data().as_chunks::<12>().0);
+        let scored = rows.map(|(class, measures)| class_score(class, measures).filter(|_| class < self.classes()));
+        Scores::Classes(scored.collect())
+    }
+
     /// Do the classes exclude each other?
     pub fn is_exclusive(&self) -> bool {
         !(self.kind == ScoreKind::Sigmoid && self.columns > 1)
     }
+}
+
+fn class_score(class: usize, measures: &[u8; 12]) -> Option<ClassScore> {
+    let [confidence, margin, entropy] = [0, 4, 8].map(|at| {
+        measures.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(f32::NAN, f32::from_le_bytes)
+    });
+    let unit = |value: f32| f64::from(value).clamp(0.0, 1.0);
+    (!confidence.is_nan()).then(|| ClassScore {
+        class,
+        confidence: unit(confidence),
+        margin: unit(margin),
+        entropy: unit(entropy),
+    })
 }

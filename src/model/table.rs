@@ -3,12 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use candle_core::Device;
-
 use super::arch::vision::{resnet, vit};
 use super::arch::{bert, distilbert, identity, modernbert, network, roberta};
 use super::json::Json;
-use super::{Files, LoadError, Loaded, pickle};
+use super::{Files, LoadError, Loaded, Target, pickle};
 use crate::config::ModelConfig;
 
 /// The file that tells a Hugging Face folder, and what is in it.
@@ -65,14 +63,14 @@ pub struct Source<'a> {
     /// The model's settings.
     pub config: &'a ModelConfig,
     /// Where it will run.
-    pub device: &'a Device,
+    pub target: &'a Target,
 }
 
 /// Loads one version: its marker says which architecture builds it.
 ///
 /// Errors: no marker, or two; a format that can execute code; whatever the architecture finds wrong.
-pub fn load(files: &Files, config: &ModelConfig, device: &Device) -> Result<Loaded, LoadError> {
-    (find(files)?.build)(&Source { files, config, device })
+pub fn load(files: &Files, config: &ModelConfig, target: &Target) -> Result<Loaded, LoadError> {
+    (find(files)?.build)(&Source { files, config, target })
 }
 
 fn find(files: &Files) -> Result<&'static Architecture, LoadError> {

@@ -14,9 +14,9 @@ use super::manager::Registry;
 use super::pinned::Pinned;
 use super::warm_up::{Plan, WarmUp, warm_up};
 use crate::batch::{BatchShape, Seat, Turns};
-use crate::config::{DevicePolicy, ModelConfig, Placement};
-use crate::device::{Executor, Lifeline, LocalExecutor, Supervisor};
-use crate::model::About;
+use crate::config::{DeviceConfig, DevicePolicy, ModelConfig, Placement};
+use crate::device::{Executor, Lifeline, LoadSettings, LocalExecutor, LogitScores, Supervisor};
+use crate::model::{About, Scoring};
 use crate::types::{Error, Reason, RungKind};
 
 /// A batch that takes longer than this must not run on the network's threads.
@@ -108,8 +108,9 @@ impl Registry {
     ) -> Result<OnDevice, Error> {
         let name = order.key.0.as_str();
         let lost = |error: &Error| error.reason() == Reason::DeviceLost;
-        let mut executor = match supervisor.load(name, &order.files) {
-            Err(error) if lost(&error) => supervisor.register(name, &order.files),
+        let settings = load_settings(&order.config, about);
+        let mut executor = match supervisor.load(name, &order.files, settings.clone()) {
+            Err(error) if lost(&error) => supervisor.register(name, &order.files, settings),
             loaded => loaded?,
         };
         if let (Some(origin), identity) = (order.origin.clone(), order.identity) {
@@ -163,6 +164,17 @@ impl Registry {
     /// Shapes that the model's version is used with which serves by default.
     fn shapes_of_another(&self, order: &Order) -> Vec<BatchShape> {
         self.table.route(order.key.0.as_str(), "").map(|serves| serves.shapes()).unwrap_or_default()
+    }
+}
+
+/// How a device is to compute the model, and what it is to tell of its answers.
+fn load_settings(config: &ModelConfig, about: &About) -> LoadSettings {
+    let DeviceConfig { precision, memory_max, .. } = config.device;
+    let scores = about.scoring.as_ref().and_then(Scoring::of_logits);
+    LoadSettings {
+        precision,
+        memory_max: memory_max.map(|bytes| bytes.get() as u64),
+        scores: scores.map(|(output, sharpness)| LogitScores { output, sharpness }),
     }
 }
 

@@ -26,9 +26,8 @@ pub(super) fn compose(
         rung: None,
     };
     if let Some(scoring) = &deployment.about.scoring
-        && let Some(output) = answered.outputs.get(scoring.output)
+        && let Some(scores) = scoring.of_outputs(&answered.outputs, deployment.about.signature.outputs.len())
     {
-        let scores = scoring.score(output);
         if let Some(journey) = journey {
             journey.scored(&scores);
         }

@@ -13,7 +13,9 @@ use anyhow::Context as _;
 use rustix::event::{EventfdFlags, eventfd};
 use sconce::config::ModelConfig;
 use sconce::device::wire::{Broken, Socket};
-use sconce::device::{Cores, Device, LocalExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};
+use sconce::device::{
+    Cores, Device, LoadSettings, LocalExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState,
+};
 use sconce::model::Files;
 use sconce::types::{Rows, Shape, Tensor};
 use tokio::runtime::Runtime;
@@ -104,7 +106,7 @@ fn compare_hops() -> anyhow::Result<()> {
     let supervisor = Supervisor::start(settings, Arc::new(Silent));
     anyhow::ensure!(supervisor.wait_up(Duration::from_secs(10)), "no worker: {:?}", supervisor.state());
     let local = || LocalExecutor::load(&files, &ModelConfig::default());
-    let remote = || supervisor.load("breast_cancer", &files);
+    let remote = || supervisor.load("breast_cancer", &files, LoadSettings::default());
     for count in [1, 16, 64] {
         let parts = rows(count)?;
         let ways = vec![

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use sconce::device::{Executor as _, FaultInjection, Lifeline as _, RemoteExecutor, Supervisor};
+use sconce::device::{Executor as _, FaultInjection, Lifeline as _, LoadSettings, RemoteExecutor, Supervisor};
 use sconce::model::Files;
 use sconce::types::{DataType, Error, Reason, Rows, Tensor};
 use support::{bytes, identity, memory, numbers, until, until_back, worker};
@@ -66,7 +66,7 @@ fn was_lost(outcome: Outcome, since: Instant) -> String {
 fn kill_9_in_a_batch_shows_at_once_and_the_next_batch_is_right() {
     let (supervisor, seen) = worker();
     let files = memory("breast_cancer");
-    let mut executor = supervisor.load("breast_cancer", &files).expect("loaded");
+    let mut executor = supervisor.load("breast_cancer", &files, LoadSettings::default()).expect("loaded");
     let rows = numbers(5, 30, 1);
     let before = executor.run(std::slice::from_ref(&rows)).expect("outputs");
     supervisor.inject(FaultInjection::Hang).expect("obeyed");
@@ -86,7 +86,7 @@ fn kill_9_in_a_batch_shows_at_once_and_the_next_batch_is_right() {
 #[test]
 fn while_it_is_down_batches_fail_and_say_why() {
     let (supervisor, _) = worker();
-    let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let mut executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     let link = executor.link();
     let generation = link.generation();
     supervisor.kill();
@@ -103,7 +103,7 @@ fn while_it_is_down_batches_fail_and_say_why() {
 #[test]
 fn an_interrupt_ends_a_frozen_batch_and_nothing_else() {
     let (supervisor, _) = worker();
-    let executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     let interrupt = executor.interrupt().expect("a way");
     // No batch is running.
     interrupt();
@@ -120,7 +120,7 @@ fn an_interrupt_ends_a_frozen_batch_and_nothing_else() {
 #[test]
 fn a_worker_that_freezes_while_it_idles_is_killed_by_its_pings() {
     let (supervisor, seen) = worker();
-    let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let mut executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     signal(&supervisor, Signal::STOP);
     until_back(&supervisor, &executor, 0);
     assert_eq!(seen.reasons(), ["killed: it did not answer for three pings"]);
@@ -130,7 +130,7 @@ fn a_worker_that_freezes_while_it_idles_is_killed_by_its_pings() {
 #[test]
 fn garbage_in_either_direction_ends_it() {
     let (supervisor, seen) = worker();
-    let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let mut executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     supervisor.inject(FaultInjection::Garbage).expect("obeyed");
     let garbage = "a frame of 48 bytes that cannot be read";
     let begun = Instant::now();
@@ -147,7 +147,8 @@ fn garbage_in_either_direction_ends_it() {
 #[test]
 fn it_exits_when_told_and_each_model_comes_back() {
     let (supervisor, seen) = worker();
-    let mut executors: Vec<_> = (0..3_u8).map(|_| supervisor.load("x", &identity("UINT8")).expect("loaded")).collect();
+    let mut executors: Vec<_> =
+        (0..3_u8).map(|_| supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded")).collect();
     supervisor.inject(FaultInjection::Exit(9)).expect("obeyed");
     for (at, executor) in (1..).zip(&mut executors) {
         until_back(&supervisor, executor, 0);
@@ -160,7 +161,7 @@ fn it_exits_when_told_and_each_model_comes_back() {
 #[test]
 fn memory_that_is_out_is_told_or_kills_the_worker_alone() {
     let (supervisor, _) = worker();
-    let mut executor = supervisor.load("network", &network(4096)).expect("loaded");
+    let mut executor = supervisor.load("network", &network(4096), LoadSettings::default()).expect("loaded");
     let small = || numbers(2, 4, 0);
     executor.run(&[small()]).expect("outputs");
     limit_memory(&supervisor, 16);
@@ -206,7 +207,8 @@ fn limit_memory(supervisor: &Arc<Supervisor>, mebibytes: u64) {
 #[test]
 fn faults_are_obeyed_until_they_are_cleared() {
     let (supervisor, _) = worker();
-    let mut executor = supervisor.load("breast_cancer", &memory("breast_cancer")).expect("loaded");
+    let mut executor =
+        supervisor.load("breast_cancer", &memory("breast_cancer"), LoadSettings::default()).expect("loaded");
     let mut run = |rows: usize| executor.run(&[numbers(rows, 30, 3)]);
     let well = run(4).expect("outputs");
     supervisor.inject(FaultInjection::OutOfMemoryAbove(4)).expect("obeyed");
@@ -235,8 +237,8 @@ fn dropped_executors_unload_their_models() {
         let names = names.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
         names.filter(|name| name.trim() == "model").count()
     };
-    let first = supervisor.load("x", &identity("UINT8")).expect("loaded");
-    let second = supervisor.load("y", &identity("UINT8")).expect("loaded");
+    let first = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
+    let second = supervisor.load("y", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     assert_eq!(threads(), 2);
     drop(first);
     until("an unloaded model", || threads() == 1);

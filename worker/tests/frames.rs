@@ -11,8 +11,8 @@ use proptest::test_runner::TestRunner;
 use rustix::fs::SealFlags;
 use rustix::process::Signal;
 use sconce::device::wire::{
-    Answer, Body, EXIT_UNREADABLE, FaultInjection, LoadOrder, Opening, Order, Place, Report, Run, Socket, TensorPlace,
-    encode,
+    Answer, Body, EXIT_UNREADABLE, FaultInjection, LoadOrder, LoadSettings, Opening, Order, Place, Report, Run, Socket,
+    TensorPlace, encode,
 };
 use sconce::types::DataType;
 use tokio::time::{Duration, Instant};
@@ -90,7 +90,9 @@ fn nonsense_on_the_control_socket_ends_it() {
         |control| control.send(&Report::Pong(1 << 60)).expect("sent"),
         |control| {
             let contents = sconce::device::wire::Contents::Staged(Vec::new());
-            control.send(&Order::Load(LoadOrder { name: String::new(), contents })).expect("sent");
+            control
+                .send(&Order::Load(LoadOrder { name: String::new(), contents, settings: LoadSettings::default() }))
+                .expect("sent");
         },
     ];
     for (at, say) in say.iter().enumerate() {

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use sconce::device::Executor as _;
+use sconce::device::{Executor as _, LoadSettings};
 use support::{bytes, identity, until, until_back, worker};
 
 fn count(folder: &str) -> usize {
@@ -25,10 +25,10 @@ fn two_hundred_loads_and_workers_leave_nothing() {
     {
         let (supervisor, _) = worker();
         for _ in 0..200 {
-            let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+            let mut executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
             executor.run(&[bytes(9, 1)]).expect("outputs");
         }
-        let executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+        let executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
         for restarts in 0..4 {
             supervisor.kill();
             until_back(&supervisor, &executor, restarts);
@@ -38,7 +38,7 @@ fn two_hundred_loads_and_workers_leave_nothing() {
     }
     for _ in 0..200 {
         let (supervisor, _) = worker();
-        let executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+        let executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
         drop(supervisor);
         assert!(!executor.is_up());
     }

@@ -5,7 +5,7 @@ mod folders;
 mod support;
 
 use folders::Encoder;
-use sconce::device::Executor as _;
+use sconce::device::{Executor as _, LoadSettings};
 use sconce::model::Files;
 use sconce::types::{DataType, Reason, Rows, Shape, Tensor};
 use support::direct::Scratch;
@@ -17,7 +17,7 @@ fn shipped_models_give_the_same_bits() {
     for (model, width) in [("breast_cancer", 30), ("diabetes", 10), ("digits", 64)] {
         for files in [folder(model), memory(model)] {
             let mut here = local(&files);
-            let mut there = supervisor.load(model, &files).expect("loaded");
+            let mut there = supervisor.load(model, &files, LoadSettings::default()).expect("loaded");
             for parts in [1_u32, 7, 64] {
                 let parts: Vec<_> = (0..parts).map(|seed| numbers(1 + seed as usize % 3, width, seed)).collect();
                 assert_eq!(there.run(&parts), here.run(&parts), "{model}");
@@ -35,7 +35,7 @@ fn texts_of_different_lengths_travel_packed() {
     let mut here = local(&files);
     let prepare = here.loaded().about.prepare.clone().expect("texts are prepared");
     let (supervisor, _) = worker();
-    let mut there = supervisor.load("bert", &files).expect("loaded");
+    let mut there = supervisor.load("bert", &files, LoadSettings::default()).expect("loaded");
     let parts: Vec<Rows> =
         [(3, 5), (1, 64), (7, 2)].map(|(count, length)| prepare.made_up(count, length).expect("rows")).into();
     assert_eq!(there.run(&parts), here.run(&parts));
@@ -45,7 +45,7 @@ fn texts_of_different_lengths_travel_packed() {
 #[test]
 fn more_parts_than_one_call_writes_and_areas_that_grow() {
     let (supervisor, _) = worker();
-    let mut there = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let mut there = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     // An output of 32 bytes a row behind as much input: the area is doubled by both sides.
     for count in [1, 1500, 3000, 40_000, 2] {
         let parts: Vec<Rows> = (0..count).map(|at: u32| bytes(32, at.to_le_bytes()[0])).collect();
@@ -59,7 +59,7 @@ fn more_parts_than_one_call_writes_and_areas_that_grow() {
 fn strings_and_empty_batches() {
     let (supervisor, _) = worker();
     let files = identity("BYTES");
-    let (mut here, mut there) = (local(&files), supervisor.load("x", &files).expect("loaded"));
+    let (mut here, mut there) = (local(&files), supervisor.load("x", &files, LoadSettings::default()).expect("loaded"));
     let strings = |texts: &[&str]| {
         let data: Vec<u8> = texts
             .iter()
@@ -83,7 +83,7 @@ fn strings_and_empty_batches() {
 fn what_the_model_refuses_is_told_as_here() {
     let files = memory("breast_cancer");
     let (supervisor, _) = worker();
-    let (mut here, mut there) = (local(&files), supervisor.load("x", &files).expect("loaded"));
+    let (mut here, mut there) = (local(&files), supervisor.load("x", &files, LoadSettings::default()).expect("loaded"));
     let narrow = [numbers(2, 29, 0)];
     let refused = there.run(&narrow).expect_err("too narrow");
     assert_eq!(refused, here.run(&narrow).expect_err("too narrow"));

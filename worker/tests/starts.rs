@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use sconce::device::wire::{Hello, PROBE, Probe, Report, Socket, encode};
-use sconce::device::{Executor as _, FaultInjection, Lifeline as _, Supervisor, WorkerSettings, WorkerState};
+use sconce::device::{
+    Executor as _, FaultInjection, Lifeline as _, LoadSettings, Supervisor, WorkerSettings, WorkerState,
+};
 use sconce::model::Files;
 use sconce::types::{Error, Reason};
 use support::direct::Scratch;
@@ -54,7 +56,7 @@ fn programs_that_are_not_there_or_cannot_be_run() {
     let absent = scratch.0.join("nothing");
     let told = format!("start {}: No such file or directory (os error 2)", absent.display());
     let (supervisor, _) = down_for(settings(&absent), |why| why == told);
-    let refused = supervisor.load("x", &identity("UINT8")).err().expect("no worker");
+    let refused = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).err().expect("no worker");
     assert_eq!(refused.reason(), Reason::DeviceLost);
     assert!(refused.detail().starts_with("the device's worker is not up: "), "{refused}");
     assert_eq!((supervisor.pid(), supervisor.wait_up(Duration::from_millis(1))), (None, false));
@@ -138,7 +140,8 @@ fn programs_that_say_hello_twice_or_close_the_socket() {
 fn models_that_the_worker_refuses() {
     let scratch = Scratch::new("starts-refused");
     let (supervisor, _) = worker();
-    let refused = supervisor.load("empty", &Files::folder(&scratch.0)).err().expect("no model");
+    let refused =
+        supervisor.load("empty", &Files::folder(&scratch.0), LoadSettings::default()).err().expect("no model");
     assert_eq!(refused.reason(), Reason::Model);
     let here = sconce::device::LocalExecutor::load(&Files::folder(&scratch.0), &sconce::config::ModelConfig::default());
     assert_eq!(refused.detail(), here.err().expect("no model").detail());
@@ -147,9 +150,9 @@ fn models_that_the_worker_refuses() {
     fs::create_dir_all(&inner).expect("a folder");
     fs::write(scratch.0.join("network.toml"), "[input]\ndims = [2]\n[[layer]]\ntype = \"relu\"\n").expect("written");
     std::os::unix::fs::symlink("../network.toml", inner.join("network.toml")).expect("a link");
-    let refused = supervisor.load("outside", &Files::folder(&inner)).err().expect("leads out");
+    let refused = supervisor.load("outside", &Files::folder(&inner), LoadSettings::default()).err().expect("leads out");
     assert!(refused.detail().contains("a link leads out of the model repository"), "{refused}");
-    supervisor.load("inside", &Files::within(&inner, &scratch.0)).expect("loaded");
+    supervisor.load("inside", &Files::within(&inner, &scratch.0), LoadSettings::default()).expect("loaded");
     assert_eq!(supervisor.restarts(), 0);
 }
 
@@ -157,7 +160,7 @@ fn models_that_the_worker_refuses() {
 fn a_model_that_was_registered_early_comes_when_the_worker_does() {
     let seen = Arc::new(Seen::default());
     let supervisor = Supervisor::start(settings(env!("CARGO_BIN_EXE_sconce-worker")), Arc::clone(&seen) as _);
-    let mut executor = supervisor.register("x", &identity("UINT8"));
+    let mut executor = supervisor.register("x", &identity("UINT8"), LoadSettings::default());
     until("a model that is up", || executor.is_up());
     assert_eq!(executor.run(&[bytes(1, 1)]).expect("outputs").len(), 1);
     assert!(matches!(&seen.states()[..], [WorkerState::Starting, WorkerState::Up(_)]));
@@ -169,7 +172,8 @@ fn a_model_that_was_registered_early_comes_when_the_worker_does() {
 #[test]
 fn files_that_have_changed_are_not_loaded_again() {
     let (supervisor, _) = worker();
-    let mut executor = supervisor.load("breast_cancer", &folder("breast_cancer")).expect("loaded");
+    let mut executor =
+        supervisor.load("breast_cancer", &folder("breast_cancer"), LoadSettings::default()).expect("loaded");
     executor.load_again_if(|| Err(Error::new(Reason::Model, "its files have changed")));
     supervisor.kill();
     let link = executor.link();
@@ -180,7 +184,7 @@ fn files_that_have_changed_are_not_loaded_again() {
 #[test]
 fn after_a_panic_on_this_side_the_model_is_loaded_anew() {
     let (supervisor, _) = worker();
-    let mut executor = supervisor.load("x", &identity("UINT8")).expect("loaded");
+    let mut executor = supervisor.load("x", &identity("UINT8"), LoadSettings::default()).expect("loaded");
     let generation = executor.link().generation();
     executor.rebuild().expect("begun");
     until("a new channel", || executor.link().generation() > generation && executor.is_up());

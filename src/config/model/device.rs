@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::form::{Choice, Positive, Size};
 use crate::config::reader::{Reader, positive};
 
@@ -49,7 +51,7 @@ pub enum DevicePolicy {
 }
 
 /// How exactly an accelerator computes a model. Processors always compute in single precision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
     /// Single precision.
     #[default]

@@ -16,7 +16,7 @@ use super::link::{Condition, Link, Seat};
 use super::process::Process;
 use super::staging::{Filling, Staging};
 use super::supervisor::Shared;
-use crate::device::wire::{Broken, Contents, LoadOrder, Opening, Order, Socket};
+use crate::device::wire::{Broken, Contents, LoadOrder, LoadSettings, Opening, Order, Socket};
 use crate::model::Files;
 use crate::types::{Error, printable};
 
@@ -39,6 +39,7 @@ pub(super) struct Registered {
     pub(super) id: u64,
     name: String,
     files: Files,
+    settings: LoadSettings,
     link: Arc<Link>,
     attempts: Mutex<Attempts>,
     permission: Mutex<Option<Permission>>,
@@ -96,10 +97,10 @@ impl From<std::io::Error> for Unloaded {
 }
 
 impl Registered {
-    pub(super) fn new(id: u64, name: &str, files: &Files) -> Self {
+    pub(super) fn new(id: u64, name: &str, files: &Files, settings: LoadSettings) -> Self {
         let name = printable(name, CHARS_MAX);
         let (attempts, permission) = (Mutex::default(), Mutex::default());
-        Self { id, name, files: files.clone(), link: Arc::default(), attempts, permission }
+        Self { id, name, files: files.clone(), settings, link: Arc::default(), attempts, permission }
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {
@@ -163,7 +164,7 @@ impl Registered {
             }
             Files::Memory(files) => stage(files, &mut staging)?,
         };
-        let order = Order::Load(LoadOrder { name: self.name.clone(), contents });
+        let order = Order::Load(LoadOrder { name: self.name.clone(), contents, settings: self.settings.clone() });
         process.order_with(&order, &[theirs.as_fd(), staging.as_fd()])?;
         // Else the channel would not close when the worker dies.
         drop(theirs);

@@ -18,7 +18,7 @@ use super::life;
 use super::link::Condition;
 use super::load::{Registered, first_outcome, load_all};
 use super::process::{Process, WorkerSettings};
-use crate::device::wire::{FaultInjection, Hello, Order};
+use crate::device::wire::{FaultInjection, Hello, LoadSettings, Order};
 use crate::model::Files;
 use crate::types::{Error, Reason};
 
@@ -135,8 +135,8 @@ impl Supervisor {
 
     /// Has a model loaded whenever the worker is up, and does not wait for it: until it is there, batches fail with
     /// [`Reason::DeviceLost`].
-    pub fn register(&self, name: &str, files: &Files) -> RemoteExecutor {
-        let registered = self.shared.register(name, files);
+    pub fn register(&self, name: &str, files: &Files, settings: LoadSettings) -> RemoteExecutor {
+        let registered = self.shared.register(name, files, settings);
         RemoteExecutor::new(registered, Arc::clone(&self.shared))
     }
 
@@ -144,8 +144,8 @@ impl Supervisor {
     ///
     /// Errors: the worker refused it ([`Reason::Model`], with the file and what is wrong), or is not up
     /// ([`Reason::DeviceLost`]).
-    pub fn load(&self, name: &str, files: &Files) -> Result<RemoteExecutor, Error> {
-        let registered = self.shared.register(name, files);
+    pub fn load(&self, name: &str, files: &Files, settings: LoadSettings) -> Result<RemoteExecutor, Error> {
+        let registered = self.shared.register(name, files, settings);
         let executor = RemoteExecutor::new(Arc::clone(&registered), Arc::clone(&self.shared));
         match first_outcome(&registered) {
             Condition::Refused(why) => Err(Error::new(Reason::Model, why)),
@@ -296,10 +296,10 @@ impl Shared {
         inner.process.clone().ok_or_else(|| lost("it is being started"))
     }
 
-    fn register(&self, name: &str, files: &Files) -> Arc<Registered> {
+    fn register(&self, name: &str, files: &Files, settings: LoadSettings) -> Arc<Registered> {
         let mut inner = self.inner.lock();
         inner.next_id += 1;
-        let registered = Arc::new(Registered::new(inner.next_id, name, files));
+        let registered = Arc::new(Registered::new(inner.next_id, name, files, settings));
         match &inner.state {
             WorkerState::Up(_) if inner.process.is_some() => {}
             WorkerState::Down { why, .. } => registered.link().down(why),

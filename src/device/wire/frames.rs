@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Precision;
 use crate::types::{DataType, Signature};
 
 /// From the server, on the control socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
     /// Are you there? To be answered by [`Report::Pong`] of the same number.
     Ping(u64),
@@ -42,13 +43,38 @@ pub struct Hello {
 }
 
 /// A model to load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadOrder {
     /// What the worker calls it in its log.
     pub name: String,
     /// Its files.
     pub contents: Contents,
+    /// How it is to be computed.
+    pub settings: LoadSettings,
 }
+
+/// How a worker is to compute a model. One on processors heeds none of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadSettings {
+    /// How exactly.
+    pub precision: Precision,
+    /// Bytes of the device's memory that it may take; `None` for what is free.
+    pub memory_max: Option<u64>,
+    /// Is the device to say how sure the model was of each row? It may do so, and then gives [`SCORES`] as two further outputs.
+    pub scores: Option<LogitScores>,
+}
+
+/// Which output of a model is logits, and how sharp their softmax is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogitScores {
+    /// Its index in the signature.
+    pub output: usize,
+    /// What logits are multiplied with.
+    pub sharpness: f32,
+}
+
+/// Names of the outputs in which a device tells scores: of each row the class, and confidence, margin and entropy.
+pub const SCORES: [&str; 2] = ["sconce.class", "sconce.measures"];
 
 /// Where a worker finds the files of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +93,7 @@ pub enum Contents {
 /// From the worker, once, as a channel's first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opening {
-    /// The model is loaded, and takes and gives this.
+    /// The model is loaded, and takes and gives this; scores are outputs like others here.
     Loaded(Signature),
     /// It cannot be loaded: the file and what is wrong.
     Refused(String),

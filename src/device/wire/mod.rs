@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 pub use frames::{
-    Answer, Body, Contents, Failure, FaultInjection, Hello, LoadOrder, Opening, Order, Place, Report, Run, TensorPlace,
+    Answer, Body, Contents, Failure, FaultInjection, Hello, LoadOrder, LoadSettings, LogitScores, Opening, Order,
+    Place, Report, Run, SCORES, TensorPlace,
 };
 pub use layout::{AREA_BYTES_MAX, aligned, area_bytes};
 pub use probe::{CUDA, Gpu, NoProbe, PROBE, Probe};
@@ -25,7 +26,7 @@ pub(super) use socket::wait_for;
 pub use socket::{Broken, Socket, Spin};
 
 /// The version of all that stands in this folder; a worker of another one is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Bytes of a frame; a socket pair takes three times as much before it blocks.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// What the exit code of a worker says that has met a frame which it cannot read.
@@ -90,7 +91,9 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Answer, Contents, FRAME_BYTES_MAX, LoadOrder, Opening, Order, Place, Report, Run, TensorPlace};
+    use super::{
+        Answer, Contents, FRAME_BYTES_MAX, LoadOrder, LoadSettings, Opening, Order, Place, Report, Run, TensorPlace,
+    };
     use super::{TooLong, Unreadable, decode, encode};
     use crate::types::DataType;
 
@@ -110,16 +113,17 @@ mod tests {
     fn frames_read_back() {
         assert_eq!(decode(&frame(&run())), Ok(run()));
         let contents = Contents::Folder { path: b"/models/\xff".to_vec(), roots: vec![b"/models".to_vec()] };
-        let order = Order::Load(LoadOrder { name: "digits/1".to_owned(), contents });
+        let settings = LoadSettings { memory_max: Some(1 << 30), ..LoadSettings::default() };
+        let order = Order::Load(LoadOrder { name: "digits/1".to_owned(), contents, settings });
         assert_eq!(decode(&frame(&order)), Ok(order));
     }
 
     #[test]
     fn what_is_no_frame_is_told_from_what_another_version_says() {
         let mut other = frame(&Report::Pong(1));
-        other[4] = 2;
+        other[4] = 1;
         let told = decode::<Report>(&other).expect_err("another version").to_string();
-        assert_eq!(told, "expected version 1 of the worker's protocol, got 2");
+        assert_eq!(told, "expected version 2 of the worker's protocol, got 1");
         let mut long = frame(&Report::Pong(1));
         long.push(0);
         assert_eq!(decode::<Report>(&long), Err(Unreadable::Garbage { bytes: long.len() }));

@@ -99,16 +99,14 @@ fn read_dims(table: &Table<'_>) -> Vec<Option<usize>> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bytes::Bytes;
-    use candle_core::Device;
-
     use crate::config::ModelConfig;
-    use crate::model::{Files, LoadError, Loaded, Model, load};
+    use crate::model::{Files, LoadError, Loaded, Model, Target, load};
     use crate::types::{DataType, Shape, Tensor};
+    use bytes::Bytes;
 
     fn load_text(text: &str) -> Result<Loaded, LoadError> {
         let contents = BTreeMap::from([("identity.toml".to_owned(), text.as_bytes().to_vec().into())]);
-        load(&Files::Memory(contents), &ModelConfig::default(), &Device::Cpu)
+        load(&Files::Memory(contents), &ModelConfig::default(), &Target::cpu())
     }
 
     #[test]

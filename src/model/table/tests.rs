@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
-
 use super::{ARCHITECTURES, load};
 use crate::config::ModelConfig;
-use crate::model::Files;
+use crate::model::{Files, Target};
 
 fn error(contents: &[(&str, &[u8])]) -> String {
     let contents = contents.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec().into()));
     let files = Files::Memory(contents.collect::<BTreeMap<_, _>>());
-    load(&files, &ModelConfig::default(), &Device::Cpu).err().expect("an error").to_string()
+    load(&files, &ModelConfig::default(), &Target::cpu()).err().expect("an error").to_string()
 }
 
 const REFUSAL: &str = ": such files can run code when they are loaded and are refused; save the weights with \

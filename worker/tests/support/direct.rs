@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
-use sconce::device::wire::{Contents, Hello, LoadOrder, Opening, Order, Report, Socket};
+use sconce::device::wire::{Contents, Hello, LoadOrder, LoadSettings, Opening, Order, Report, Socket};
 use tokio::time::{Duration, Instant};
 
 /// How long what must happen may take on a machine that does much else.
@@ -53,7 +53,7 @@ impl Direct {
         let (ours, theirs) = Socket::pair().expect("a pair");
         let path = folder.as_os_str().as_encoded_bytes().to_vec();
         let contents = Contents::Folder { path: path.clone(), roots: vec![path] };
-        let order = Order::Load(LoadOrder { name: "test".to_owned(), contents });
+        let order = Order::Load(LoadOrder { name: "test".to_owned(), contents, settings: LoadSettings::default() });
         self.control().send_with(&order, &[theirs.as_fd(), file.as_fd()]).expect("sent");
         ours
     }

@@ -20,12 +20,13 @@ impl<O: Operators> Embeddings<O> {
         let mut tables = Vec::new();
         for (name, size) in planned {
             let Some(size) = size else { continue };
-            let table = parts.take(&format!("{name}.weight"), &[size, plan.hidden])?;
-            tables.push(parts.operators.table(table).map_err(|error| parts.failed(name, &error))?);
+            tables.push(parts.take(&format!("{name}.weight"), &[size, plan.hidden])?);
         }
         if plan.types == Some(1) {
             fold_only_type(&mut tables).map_err(|error| parts.failed(names.types, &error))?;
         }
+        let tables = tables.into_iter().map(|table| parts.operators.table(table)).collect::<Result<_, _>>();
+        let tables = tables.map_err(|error| parts.failed(names.words, &error))?;
         Ok(Self { tables, norm: parts.norm(names.embedded, plan.hidden, plan.biases.norms, plan.eps)? })
     }
 
@@ -34,16 +35,7 @@ impl<O: Operators> Embeddings<O> {
         if inputs.len() != self.tables.len() {
             bail!("expected {} inputs, got {}", self.tables.len(), inputs.len());
         }
-        let mut sum: Option<Tensor> = None;
-        for (table, indices) in self.tables.iter().zip(inputs) {
-            let found = table.index_select(indices, 0)?;
-            sum = Some(match sum {
-                Some(sum) => sum.add(&found)?,
-                None => found,
-            });
-        }
-        let Some(sum) = sum else { bail!("no tables") };
-        operators.normalise(&self.norm, &sum)
+        operators.embed(&self.norm, &self.tables, inputs)
     }
 }
 

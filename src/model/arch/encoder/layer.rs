@@ -57,6 +57,10 @@ impl<O: Operators> Layers<O> {
         batch: &O::Batch,
         rows: Tensor,
     ) -> candle_core::Result<Tensor> {
+        operators.repeat(batch, rows, &|batch, rows| self.compute(operators, batch, rows))
+    }
+
+    fn compute(&self, operators: &O, batch: &O::Batch, rows: Tensor) -> candle_core::Result<Tensor> {
         let normed = self.start.as_ref().map(|norm| operators.normalise(norm, &rows)).transpose()?;
         // What the next half takes, and what its result is added to.
         let (mut normed, mut sum) = (normed.unwrap_or_else(|| rows.clone()), rows);

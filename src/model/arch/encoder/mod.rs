@@ -1,9 +1,11 @@
 //! One encoder for all transformers that read a row as a whole, over packed rows.
 //!
 //! `plan` says what a model is made of and `names` what its tensors are called; `embed` and `layer` meet both with the weights.
-//! What is computed is in `operators`, whose one implementation is candle's own operations, in `portable`.
+//! What is computed is in `operators`: by candle's own operations in `portable`, by kernels that a device brings in `fused`.
 
+mod angles;
 mod embed;
+mod fused;
 mod layer;
 mod names;
 mod operators;
@@ -13,6 +15,7 @@ mod portable;
 use candle_core::Tensor;
 
 pub(super) use self::embed::Embeddings;
+pub(super) use self::fused::Fused;
 pub(super) use self::layer::Layers;
 pub(super) use self::names::{LayerNames, Names, Qkv};
 pub(super) use self::operators::{Activation, AttentionShape, Operators, Pooling, Rotary, Then};

@@ -5,6 +5,8 @@
 
 use candle_core::{Result, Tensor};
 
+pub(in crate::model) use crate::model::kernels::{Activation, Pooling};
+
 /// A device's implementation of the operators. Weights are prepared once, at load.
 pub(in crate::model) trait Operators: Send + Sync {
     /// A product with a matrix, as this device likes it best.
@@ -38,6 +40,9 @@ pub(in crate::model) trait Operators: Send + Sync {
     /// queries, keys and values, to `[tokens, heads · width]`. The queries come scaled.
     fn attend(&self, at: usize, batch: &Self::Batch, qkv: &Tensor) -> Result<Tensor>;
 
+    /// The layer norm of a sum of rows of `tables`: `[tokens, width]` of as many `indices`, `[tokens]` each, as there are tables.
+    fn embed(&self, norm: &Self::Norm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor>;
+
     /// The layer norm of `rows`.
     fn normalise(&self, norm: &Self::Norm, rows: &Tensor) -> Result<Tensor>;
 
@@ -49,7 +54,15 @@ pub(in crate::model) trait Operators: Send + Sync {
 
     /// One vector for each row: `[tokens, width]` to `[rows, width]`.
     fn pool(&self, pooling: Pooling, batch: &Self::Batch, rows: &Tensor) -> Result<Tensor>;
+
+    /// What `compute` makes of `rows` `[tokens, width]`. A device may record what it does, and do that again for batches alike.
+    fn repeat(&self, batch: &Self::Batch, rows: Tensor, compute: &Compute<'_, Self::Batch>) -> Result<Tensor> {
+        compute(batch, rows)
+    }
 }
+
+/// Operators on a batch's rows `[tokens, width]`, and nothing else.
+pub(in crate::model) type Compute<'a, B> = dyn Fn(&B, Tensor) -> Result<Tensor> + 'a;
 
 /// How tokens attend to each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,34 +92,4 @@ pub(in crate::model) enum Then {
     Activate(Activation),
     /// The first half, activated, times the second.
     Gate(Activation),
-}
-
-/// A function of each number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model) enum Activation {
-    /// With the error function.
-    Gelu,
-    /// The approximation by tanh.
-    GeluTanh,
-    Relu,
-    Silu,
-    Tanh,
-    Sigmoid,
-}
-
-/// How a row's tokens become one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model) enum Pooling {
-    /// The first token.
-    First,
-    /// The last token.
-    Last,
-    /// The largest number of each column.
-    Max,
-    /// The mean.
-    Mean,
-    /// The sum, divided by the square root of the row's length.
-    MeanSqrtLength,
-    /// The mean, weighted by 1, 2, 3 …
-    WeightedMean,
 }

@@ -14,14 +14,12 @@ pub(super) mod step;
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 mod tests;
 
-use candle_core::Device;
-
 use self::declared::Declared;
 use self::layer::{Activation, Kind};
 pub(super) use self::plan::narrow;
 use self::step::Step;
 use super::super::weights::one_line;
-use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
+use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Target, Weights};
 use super::read_declaration;
 use crate::config::ScoreKind;
 use crate::types::{DataType, Presence, Signature, TensorSpec};
@@ -44,19 +42,19 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
     };
     let scores = meaning(&declared, &output);
     let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
-    let model = assemble(steps, &declared.dims, source.device)
+    let model = assemble(steps, &declared.dims, source.target)
         .map_err(|error| LoadError::new(WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
     let about = About { signature, prepare: None, scoring, platform: "candle_network" };
     Ok(Loaded { about, model: Model::Candle(model) })
 }
 
 /// A model of these steps, for rows of shape `dims`.
-pub(super) fn assemble(steps: Vec<Step>, dims: &[usize], device: &Device) -> candle_core::Result<Box<dyn CandleModel>> {
+pub(super) fn assemble(steps: Vec<Step>, dims: &[usize], target: &Target) -> candle_core::Result<Box<dyn CandleModel>> {
     let steps = fold::fold(steps);
-    if device.is_cpu() {
+    if target.device.is_cpu() {
         return Ok(Box::new(cpu::Program::new(steps, dims)));
     }
-    Ok(Box::new(portable::Portable::new(steps, device)?))
+    Ok(Box::new(portable::Portable::new(steps, target)?))
 }
 
 fn spec(name: &str, row: &[usize]) -> TensorSpec {

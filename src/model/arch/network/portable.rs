@@ -4,11 +4,12 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::layer::{Activation, Conv, Pooling, Window};
 use super::step::{Affine, Axis, Convolve, Linear, Normalise, Residual, Step, Work};
-use crate::model::CandleModel;
+use crate::model::{CandleModel, Target};
 
 /// A network whose weights are on a device.
 pub(super) struct Portable {
     ops: Vec<Op>,
+    dtype: DType,
 }
 
 enum Op {
@@ -29,14 +30,14 @@ enum Op {
 }
 
 impl Portable {
-    /// Moves the weights to `device`.
-    pub(super) fn new(steps: Vec<Step>, device: &Device) -> Result<Self> {
-        Ok(Self { ops: put(steps, device)? })
+    /// Moves the weights to `target`.
+    pub(super) fn new(steps: Vec<Step>, target: &Target) -> Result<Self> {
+        Ok(Self { ops: put_all(steps, target)?, dtype: target.dtype })
     }
 }
 
-fn put(steps: Vec<Step>, device: &Device) -> Result<Vec<Op>> {
-    steps.into_iter().map(|step| Op::new(step, device)).collect()
+fn put_all(steps: Vec<Step>, target: &Target) -> Result<Vec<Op>> {
+    steps.into_iter().map(|step| Op::new(step, target)).collect()
 }
 
 fn run(ops: &[Op], rows: &Tensor) -> Result<Tensor> {
@@ -50,23 +51,25 @@ fn run(ops: &[Op], rows: &Tensor) -> Result<Tensor> {
 impl CandleModel for Portable {
     fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
-        Ok(vec![run(&self.ops, input)?.contiguous()?])
+        let output = run(&self.ops, &input.to_dtype(self.dtype)?)?;
+        Ok(vec![output.to_dtype(DType::F32)?.contiguous()?])
     }
 }
 
 impl Op {
-    fn new(step: Step, device: &Device) -> Result<Self> {
-        let flat = |values: Vec<f32>| -> Result<Tensor> {
+    fn new(step: Step, target: &Target) -> Result<Self> {
+        let put = |values: Vec<f32>, dims: Vec<usize>| target.put(&Tensor::from_vec(values, dims, &Device::Cpu)?);
+        let flat = |values: Vec<f32>| {
             let length = values.len();
-            Tensor::from_vec(values, length, device)
+            put(values, vec![length])
         };
         // One number for each channel, with ones for the dimensions after it.
-        let by_channel = |values: Vec<f32>, rank: usize| -> Result<Tensor> {
+        let by_channel = |values: Vec<f32>, rank: usize| {
             let mut dims = vec![1; rank];
             if let Some(first) = dims.first_mut() {
                 *first = values.len();
             }
-            Tensor::from_vec(values, dims, device)
+            put(values, dims)
         };
         Ok(match step.work {
             Work::Affine(Affine { axis, center, scale, shift }) => {
@@ -74,7 +77,7 @@ impl Op {
                 Self::Affine(by_channel(center, rank)?, by_channel(scale, rank)?, by_channel(shift, rank)?)
             }
             Work::Linear(Linear { inputs, outputs, weight, bias }) => {
-                Self::Linear(Tensor::from_vec(weight, (inputs, outputs), device)?, bias.map(flat).transpose()?)
+                Self::Linear(put(weight, vec![inputs, outputs])?, bias.map(flat).transpose()?)
             }
             Work::Convolve(Convolve { how, sizes, weight, bias }) => {
                 let [outputs, inputs, height, width] = sizes;
@@ -84,7 +87,7 @@ impl Op {
                     vec![outputs, inputs, height, width]
                 };
                 let bias = bias.map(|bias| by_channel(bias, step.to.len())).transpose()?;
-                Self::Convolve(how, Tensor::from_vec(weight, dims, device)?, bias)
+                Self::Convolve(how, put(weight, dims)?, bias)
             }
             Work::Normalise(Normalise { weight, bias, epsilon }) => {
                 Self::Normalise(flat(weight)?, bias.map(flat).transpose()?, epsilon)
@@ -94,7 +97,9 @@ impl Op {
             Work::Flatten => Self::Flatten,
             Work::Activate(function) => Self::Activate(function),
             Work::Softmax => Self::Softmax,
-            Work::Residual(Residual { main, shortcut }) => Self::Residual(put(main, device)?, put(shortcut, device)?),
+            Work::Residual(Residual { main, shortcut }) => {
+                Self::Residual(put_all(main, target)?, put_all(shortcut, target)?)
+            }
         })
     }
 
@@ -112,7 +117,10 @@ impl Op {
             Self::Flatten => rows.flatten_from(1),
             Self::Activate(function) => activate(rows, *function),
             Self::Residual(main, shortcut) => run(main, rows)?.add(&run(shortcut, rows)?),
-            Self::Softmax => candle_nn::ops::softmax_last_dim(&rows.contiguous()?),
+            Self::Softmax => {
+                let exact = rows.to_dtype(DType::F32)?.contiguous()?;
+                candle_nn::ops::softmax_last_dim(&exact)?.to_dtype(rows.dtype())
+            }
         }
     }
 }
@@ -181,7 +189,7 @@ fn pad_with_least(rows: &Tensor, dim: usize, padding: usize) -> Result<Tensor> {
     if let Some(size) = dims.get_mut(dim) {
         *size = padding;
     }
-    let least = Tensor::full(f32::NEG_INFINITY, dims, rows.device())?;
+    let least = Tensor::full(f32::NEG_INFINITY, dims, rows.device())?.to_dtype(rows.dtype())?;
     Tensor::cat(&[&least, rows, &least], dim)
 }
 
@@ -193,6 +201,6 @@ fn activate(rows: &Tensor, function: Activation) -> Result<Tensor> {
         Activation::GeluTanh => rows.gelu(),
         Activation::Silu => rows.silu(),
         Activation::Tanh => rows.tanh(),
-        Activation::Sigmoid => candle_nn::ops::sigmoid(&rows.to_dtype(DType::F32)?),
+        Activation::Sigmoid => candle_nn::ops::sigmoid(&rows.to_dtype(DType::F32)?)?.to_dtype(rows.dtype()),
     }
 }

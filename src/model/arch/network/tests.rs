@@ -16,7 +16,7 @@ use super::declared::Declared;
 use super::{DECLARATION, cpu, fold, plan, portable};
 use crate::config::ModelConfig;
 use crate::model::arch::read_declaration;
-use crate::model::{CandleModel, Files, LoadError, Loaded, Model, Weights, load};
+use crate::model::{CandleModel, Files, LoadError, Loaded, Model, Target, Weights, load};
 
 /// Rows by rows of output.
 type Rows = Vec<Vec<f32>>;
@@ -29,7 +29,7 @@ fn files(text: &str, weights: &[u8]) -> Files {
 }
 
 fn load_files(files: &Files) -> Result<Loaded, LoadError> {
-    load(files, &ModelConfig::default(), &Device::Cpu)
+    load(files, &ModelConfig::default(), &Target::cpu())
 }
 
 fn candle(loaded: Loaded) -> Box<dyn CandleModel> {
@@ -66,7 +66,7 @@ fn portable(files: &Files) -> portable::Portable {
     let declared = read_declaration(files, DECLARATION, Declared::read).expect("a declaration");
     let weights = Weights::read(files, "model.safetensors").expect("weights");
     let steps = plan::plan(DECLARATION, &declared.dims, &declared.layers, &weights).expect("a plan");
-    portable::Portable::new(fold::fold(steps), &Device::Cpu).expect("a model")
+    portable::Portable::new(fold::fold(steps), &Target::cpu()).expect("a model")
 }
 
 fn check(net: &Net, inputs: &[Vec<f32>]) {

@@ -1,6 +1,6 @@
 //! What is made of an encoder's rows: embeddings, or numbers for classes.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::super::super::json::Json;
@@ -148,7 +148,7 @@ impl<O: Operators> Head<O> {
                         Stage::Normalize => normalize(&vectors)?,
                     };
                 }
-                Ok(vec![vectors])
+                Ok(vec![vectors.to_dtype(DType::F32)?])
             }
             Self::Classify(classes) => classes.forward(operators, batch, rows),
         }
@@ -162,7 +162,7 @@ impl<O: Operators> Classes<O> {
         if let Some(norm) = &self.norm {
             inner = operators.normalise(norm, &inner)?;
         }
-        let logits = operators.project(&self.out, &inner, Then::Nothing)?;
+        let logits = operators.project(&self.out, &inner, Then::Nothing)?.to_dtype(DType::F32)?;
         Ok(match self.meaning {
             Meaning::Exclusive => vec![logits.clone(), softmax_last_dim(&logits)?],
             Meaning::Independent => vec![logits.clone(), activate(&logits, Activation::Sigmoid)?],
@@ -178,6 +178,8 @@ impl<O: Operators> Classes<O> {
 
 /// Each row divided by its length.
 fn normalize(rows: &Tensor) -> candle_core::Result<Tensor> {
+    // Squares of small numbers are none in half precision.
+    let rows = rows.to_dtype(DType::F32)?;
     let lengths = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(NORM_MIN)?;
     rows.broadcast_div(&lengths)
 }

@@ -25,9 +25,9 @@ use self::task::Task;
 use self::tokens::{Limits, Tokens};
 use super::super::json::Json;
 use super::super::table::{HUB_CONFIG, HUB_WEIGHTS};
-use super::super::{About, CandleModel, LoadError, Loaded, Model, Scoring, Source, Weights};
-use super::encoder::{Activation, Encoder, Names, Operators, Parts, Plan, Pooling, Portable};
-use crate::types::Signature;
+use super::super::{About, CandleModel, Declared, Files, LoadError, Loaded, Model, Scoring, Source, Weights};
+use super::encoder::{Activation, Encoder, Fused, Names, Operators, Parts, Plan, Pooling, Portable};
+use crate::types::{Signature, TensorSpec};
 
 /// Buffers of torch modules that a running model does not need.
 const UNUSED_BUFFERS: [&str; 3] = ["embeddings.position_ids", "embeddings.token_type_ids", "rotary_emb.inv_freq"];
@@ -77,28 +77,51 @@ pub(super) fn text_model(source: &Source<'_>, family: &Family) -> Result<Loaded,
     let limits = Limits::new(&plan, (family.positions)(&config)?, padding_of(&config)?)
         .ok_or_else(|| config.error("max_position_embeddings", "no position is left for a token"))?;
     let tokens = Tokens::read(source.files, limits, &task)?;
-    let weights = Weights::read(source.files, HUB_WEIGHTS)?;
-    let operators = Portable::new(source.device);
-    let words = format!("{}{}.weight", family.prefix, family.names.words);
-    let prefix = if weights.dims(&words).is_some() { family.prefix } else { "" };
-    let encoder = Encoder::new(&Parts { operators: &operators, weights: &weights, prefix }, &plan, &family.names)?;
-    let parts = Parts { operators: &operators, weights: &weights, prefix: "" };
-    let head = match task {
-        Task::Embed(modules) => {
-            weights.ignore_prefixes(&["classifier."]);
-            Head::embed(&parts, source.files, &modules, plan.hidden)?
-        }
-        Task::Classify(meaning) => Head::classify(&parts, &config, &(family.classifier)(&config)?, meaning, &plan)?,
+    let folder = Folder { files: source.files, config, plan, task };
+    let (model, outputs, scores) = match &source.target.kernels {
+        Some(kernels) => folder.assemble(family, Fused::new(source.target, kernels))?,
+        None => folder.assemble(family, Portable::new(&source.target.device))?,
     };
-    // What the head took is not among what is left.
-    weights.ignore_prefixes(family.unused);
-    weights.finish(&UNUSED_BUFFERS)?;
-    let signature = Signature { inputs: tokens.inputs().to_vec(), outputs: head.outputs() };
-    let scoring = Scoring::resolve(&signature, Some(&head.scores()), &source.config.confidence)?;
+    let signature = Signature { inputs: tokens.inputs().to_vec(), outputs };
+    let scoring = Scoring::resolve(&signature, Some(&scores), &source.config.confidence)?;
     let prepare = Some(std::sync::Arc::new(tokens) as std::sync::Arc<dyn super::super::Prepare>);
     let about = About { signature, prepare, scoring, platform: family.platform };
-    Ok(Loaded { about, model: Model::Candle(Box::new(TextModel { operators, encoder, head })) })
+    Ok(Loaded { about, model: Model::Candle(model) })
 }
+
+/// What has been read of a folder, but for its weights.
+struct Folder<'a> {
+    files: &'a Files,
+    config: Json,
+    plan: Plan,
+    task: Task,
+}
+
+impl Folder<'_> {
+    /// Puts the weights together: the model, what it gives, and how that is scored.
+    fn assemble<O: Operators + 'static>(self, family: &Family, operators: O) -> Result<Assembled, LoadError> {
+        let Self { files, config, plan, task } = self;
+        let weights = Weights::read(files, HUB_WEIGHTS)?;
+        let words = format!("{}{}.weight", family.prefix, family.names.words);
+        let prefix = if weights.dims(&words).is_some() { family.prefix } else { "" };
+        let encoder = Encoder::new(&Parts { operators: &operators, weights: &weights, prefix }, &plan, &family.names)?;
+        let parts = Parts { operators: &operators, weights: &weights, prefix: "" };
+        let head = match task {
+            Task::Embed(modules) => {
+                weights.ignore_prefixes(&["classifier."]);
+                Head::embed(&parts, files, &modules, plan.hidden)?
+            }
+            Task::Classify(meaning) => Head::classify(&parts, &config, &(family.classifier)(&config)?, meaning, &plan)?,
+        };
+        // What the head took is not among what is left.
+        weights.ignore_prefixes(family.unused);
+        weights.finish(&UNUSED_BUFFERS)?;
+        let (outputs, scores) = (head.outputs(), head.scores());
+        Ok((Box::new(TextModel { operators, encoder, head }), outputs, scores))
+    }
+}
+
+type Assembled = (Box<dyn CandleModel>, Vec<TensorSpec>, Declared);
 
 /// An encoder and what is made of its rows.
 struct TextModel<O: Operators> {

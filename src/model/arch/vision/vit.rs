@@ -1,10 +1,11 @@
 //! `ViT` (Dosovitskiy et al. 2020), as transformers' `modeling_vit.py` computes it: patches of an image as the tokens of the
 //! encoder.
 
-use candle_core::{Tensor, bail};
+use candle_core::{DType, Tensor, bail};
 
 use super::super::encoder::{
-    AttentionShape, Biases, LayerNames, Layers, Names, Operators, Order, Parts, Plan, Pooling, Portable, Qkv, Then,
+    AttentionShape, Biases, Fused, LayerNames, Layers, Names, Operators, Order, Parts, Plan, Pooling, Portable, Qkv,
+    Then,
 };
 use super::super::text::{
     HIDDEN_MAX, INNER_MAX, LABELS_MAX, LAYERS_MAX, activation_of, head_width, labels, refuse_unsupported,
@@ -64,13 +65,26 @@ pub(crate) fn build(source: &Source<'_>) -> Result<Loaded, LoadError> {
         return Err(config.error("image_size", format!("{reason} {own_height} x {own_width}")));
     }
     let weights = Weights::read(source.files, HUB_WEIGHTS)?;
-    let operators = Portable::new(source.device);
-    let network = Vit::new(operators, &weights, &plan, grid)?;
-    let labels = labels(&config, network.classes)?;
+    let (network, classes) = match &source.target.kernels {
+        Some(kernels) => network(Fused::new(source.target, kernels), &weights, &plan, grid)?,
+        None => network(Portable::new(&source.target.device), &weights, &plan, grid)?,
+    };
+    let labels = labels(&config, classes)?;
     weights.ignore_prefixes(&["vit.pooler."]);
     weights.finish(&[])?;
-    let network = Box::new(network);
     classifier(source, classifier::Parts { platform: "candle_vit", recipe, sides, labels, network })
+}
+
+/// The network, and how many classes it tells.
+fn network<O: Operators + 'static>(
+    operators: O,
+    weights: &Weights,
+    plan: &Plan,
+    grid: Grid,
+) -> Result<(Box<dyn CandleModel>, usize), LoadError> {
+    let network = Vit::new(operators, weights, plan, grid)?;
+    let classes = network.classes;
+    Ok((Box::new(network), classes))
 }
 
 fn plan(config: &Json) -> Result<Plan, LoadError> {
@@ -190,6 +204,6 @@ impl<O: Operators> CandleModel for Vit<O> {
         let batch = self.operators.batch(&offsets, self.layers.ways())?;
         let seen = self.layers.forward(&self.operators, &batch, tokens)?;
         let pooled = self.operators.pool(Pooling::First, &batch, &seen)?;
-        Ok(vec![self.operators.project(&self.classifier, &pooled, Then::Nothing)?])
+        Ok(vec![self.operators.project(&self.classifier, &pooled, Then::Nothing)?.to_dtype(DType::F32)?])
     }
 }

@@ -7,8 +7,10 @@ use candle_core::{D, Device, Result, Tensor, bail};
 use candle_nn::ops::{layer_norm, sigmoid, silu, softmax_last_dim};
 
 use self::layout::{Group, Tile, groups, mask, tiles};
-use self::rotary::{Turns, turn};
+use self::rotary::{turn, turns_of};
+use super::angles::angles;
 use super::operators::{Activation, AttentionShape, Operators, Pooling, Then};
+use crate::model::kernels::Angles;
 
 /// Candle's operations on one device.
 pub(in crate::model) struct Portable {
@@ -41,7 +43,7 @@ pub(in crate::model) struct Norm {
 /// A way of attending.
 pub(in crate::model) struct Attention {
     shape: AttentionShape,
-    turns: Option<Turns>,
+    angles: Option<Angles>,
 }
 
 /// How a batch is cut, once for all layers.
@@ -81,8 +83,8 @@ impl Operators for Portable {
     }
 
     fn attention(&self, shape: &AttentionShape) -> Result<Attention> {
-        let turns = shape.rotary.map(|rotary| Turns::new(rotary, shape.width, &self.device)).transpose()?;
-        Ok(Attention { shape: *shape, turns })
+        let angles = shape.rotary.map(|rotary| angles(rotary, shape.width, &self.device)).transpose()?;
+        Ok(Attention { shape: *shape, angles })
     }
 
     fn batch(&self, offsets: &[usize], ways: &[Attention]) -> Result<Batch> {
@@ -132,6 +134,19 @@ impl Operators for Portable {
         join(seen.collect::<Result<_>>()?)
     }
 
+    fn embed(&self, norm: &Norm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for (table, indices) in tables.iter().zip(indices) {
+            let found = table.index_select(indices, 0)?;
+            sum = Some(match sum {
+                Some(sum) => sum.add(&found)?,
+                None => found,
+            });
+        }
+        let Some(sum) = sum else { bail!("no tables") };
+        self.normalise(norm, &sum)
+    }
+
     fn normalise(&self, norm: &Norm, rows: &Tensor) -> Result<Tensor> {
         layer_norm(rows, &norm.weight, &norm.bias, norm.eps)
     }
@@ -176,7 +191,7 @@ impl Portable {
             Ok((tile, mask))
         };
         let tiles = tiles(groups, way.shape.reach).into_iter().map(masked).collect::<Result<_>>()?;
-        let turns = way.turns.as_ref().map(|turns| turns.of(offsets, &self.device)).transpose()?;
+        let turns = way.angles.as_ref().map(|angles| turns_of(angles, offsets, &self.device)).transpose()?;
         Ok(Way { shape: way.shape, tiles, turns })
     }
 

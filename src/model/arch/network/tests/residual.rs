@@ -1,12 +1,10 @@
 //! Branches whose results are added, against the branches by themselves.
 
-use candle_core::Device;
-
 use super::super::step::{Residual, Step, Work};
 use super::super::{DECLARATION, assemble, declared::Declared, fold, plan, portable};
 use super::generate::{Generator, Net};
 use super::{distance, files, read_declaration, run};
-use crate::model::Weights;
+use crate::model::{Target, Weights};
 
 const DIMS: [usize; 3] = [3, 5, 6];
 
@@ -44,8 +42,8 @@ fn branches_are_added() {
         };
         // The second begins where the first has left the channels.
         let twice = || vec![step(), step()];
-        let cpu = assemble(twice(), &DIMS, &Device::Cpu).expect("a model");
-        let by_candle = portable::Portable::new(fold::fold(twice()), &Device::Cpu).expect("a model");
+        let cpu = assemble(twice(), &DIMS, &Target::cpu()).expect("a model");
+        let by_candle = portable::Portable::new(fold::fold(twice()), &Target::cpu()).expect("a model");
         for model in [cpu.as_ref(), &by_candle] {
             for (input, got) in inputs.iter().zip(run(model, &DIMS, &inputs)) {
                 let once = sum(&main, &shortcut, input);

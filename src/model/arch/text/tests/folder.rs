@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 
 use crate::config::ModelConfig;
-use crate::model::{Files, Loaded, Model, Prepared, load};
+use crate::model::{Files, Loaded, Model, Prepared, Target, load};
 use crate::types::{DataType, Error, Rows, Shape, Tensor};
 
 pub(in crate::model::arch::text) const HIDDEN: usize = 8;
@@ -221,12 +221,12 @@ impl Folder {
     }
 
     pub(in crate::model::arch::text) fn load(&self) -> Loaded {
-        load(&self.files(), &ModelConfig::default(), &Device::Cpu).unwrap_or_else(|error| panic!("{error}"))
+        load(&self.files(), &ModelConfig::default(), &Target::cpu()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Why it is refused.
     pub(in crate::model::arch::text) fn refused(&self) -> String {
-        load(&self.files(), &ModelConfig::default(), &Device::Cpu).err().expect("refused").to_string()
+        load(&self.files(), &ModelConfig::default(), &Target::cpu()).err().expect("refused").to_string()
     }
 
     /// The outputs of rows of ids.

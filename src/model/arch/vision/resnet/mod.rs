@@ -36,7 +36,7 @@ fn load(
     let (steps, classes) = network(plan, &dims, &weights)?;
     weights.finish(&UNUSED_BUFFERS)?;
     let labels = labels(classes)?;
-    let network = assemble(steps, &dims, source.device)
+    let network = assemble(steps, &dims, source.target)
         .map_err(|error| LoadError::new(HUB_WEIGHTS, format!("cannot be put on the device: {}", one_line(&error))))?;
     classifier(source, Parts { platform: "candle_resnet", recipe, sides: [height, width], labels, network })
 }

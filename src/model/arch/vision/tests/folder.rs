@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
 
 use crate::config::ModelConfig;
-use crate::model::{Files, LoadError, Loaded, Model, load};
+use crate::model::{Files, LoadError, Loaded, Model, Target, load};
 use crate::types::{DataType, Shape, Tensor};
 
 /// Tensors by name: dimensions and numbers.
@@ -64,7 +64,7 @@ impl Folder {
             files.insert("preprocessor_config.json".to_owned(), preprocessor.to_string().into_bytes().into());
         }
         files.insert("model.safetensors".to_owned(), serialized(&self.tensors).into());
-        load(&Files::Memory(files), &ModelConfig::default(), &Device::Cpu)
+        load(&Files::Memory(files), &ModelConfig::default(), &Target::cpu())
     }
 
     /// Why it cannot be loaded.

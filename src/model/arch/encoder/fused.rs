@@ -1,0 +1,187 @@
+//! The operators by kernels of the device's own: seven launches a layer, no masks, no scores in memory.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::angles::{angles, positions};
+use super::operators::{AttentionShape, Compute, Operators, Pooling, Then};
+use crate::model::Target;
+use crate::model::kernels::{Angles, Heads, Kernels, LayerNorm, Recorder, TILE};
+
+/// Tokens of batches that are recorded: a batch is filled up to the next of these. Larger ones keep the device busy as they are,
+/// and filling them up would cost more than telling the device of each step.
+const RECORDED: [usize; 13] = [32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096];
+/// Tokens for which there is room for one tile: rows that are shorter on average are not recorded.
+const TOKENS_A_TILE: usize = 8;
+
+/// Kernels, and where they run.
+pub(in crate::model) struct Fused {
+    target: Target,
+    kernels: Arc<dyn Kernels>,
+    recorder: Option<Box<dyn Recorder>>,
+}
+
+impl Fused {
+    pub(in crate::model) fn new(target: &Target, kernels: &Arc<dyn Kernels>) -> Self {
+        Self { target: target.clone(), kernels: Arc::clone(kernels), recorder: kernels.recorder() }
+    }
+
+    fn put_f32(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.target.put_as(tensor, DType::F32)
+    }
+}
+
+/// A weight `[in, out]`, which is a view of one `[out, in]`, and a bias.
+pub(in crate::model) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// A way of attending.
+#[derive(Clone)]
+pub(in crate::model) struct Attention {
+    shape: AttentionShape,
+    angles: Option<Arc<Angles>>,
+}
+
+/// What kernels have to know of a batch.
+pub(in crate::model) struct Batch {
+    /// `[rows + 1]`.
+    offsets: Tensor,
+    /// `[TILE · tiles]`.
+    tiles: Tensor,
+    /// `[tokens]`, where a way of attending asks for it.
+    positions: Option<Tensor>,
+    ways: Arc<[Attention]>,
+}
+
+impl Operators for Fused {
+    type Linear = Linear;
+    type Norm = LayerNorm;
+    type Attention = Attention;
+    type Batch = Batch;
+
+    fn table(&self, table: Tensor) -> Result<Tensor> {
+        self.target.put(&table)
+    }
+
+    fn linear(&self, weight: Tensor, bias: Option<Tensor>) -> Result<Linear> {
+        let bias = bias.map(|bias| self.put_f32(&bias)).transpose()?;
+        Ok(Linear { weight: self.target.put(&weight)?.t()?, bias })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a small number, near enough in f32")]
+    fn norm(&self, weight: Tensor, bias: Option<Tensor>, eps: f64) -> Result<LayerNorm> {
+        let bias = bias.map(|bias| self.put_f32(&bias)).transpose()?;
+        Ok(LayerNorm { weight: self.put_f32(&weight)?, bias, eps: eps as f32 })
+    }
+
+    fn attention(&self, shape: &AttentionShape) -> Result<Attention> {
+        let angles = shape.rotary.map(|rotary| angles(rotary, shape.width, &self.target.device)).transpose()?;
+        Ok(Attention { shape: *shape, angles: angles.map(Arc::new) })
+    }
+
+    /// Everything goes to the device in one copy.
+    fn batch(&self, offsets: &[usize], ways: &[Attention]) -> Result<Batch> {
+        let turns = ways.iter().any(|way| way.angles.is_some());
+        let positions = if turns { positions(offsets)? } else { Vec::new() };
+        let offsets: Option<Vec<u32>> = offsets.iter().map(|offset| u32::try_from(*offset).ok()).collect();
+        let Some(offsets) = offsets else { bail!("a batch of 2^32 tokens") };
+        let tiles = self.kernels.tiles(&offsets);
+        let parts = [offsets, tiles, positions];
+        let all = Tensor::new(parts.concat(), &self.target.device)?;
+        let [offsets, tiles, positions] = parts.map(|part| part.len());
+        Ok(Batch {
+            offsets: all.narrow(0, 0, offsets)?,
+            tiles: all.narrow(0, offsets, tiles)?,
+            positions: turns.then(|| all.narrow(0, offsets + tiles, positions)).transpose()?,
+            ways: ways.into(),
+        })
+    }
+
+    fn project(&self, linear: &Linear, rows: &Tensor, then: Then) -> Result<Tensor> {
+        let product = rows.to_dtype(self.target.dtype)?.matmul(&linear.weight)?;
+        let bias = linear.bias.as_ref();
+        match then {
+            Then::Nothing if bias.is_none() => {}
+            Then::Nothing => self.kernels.activate(&product, bias, None)?,
+            Then::Activate(activation) => self.kernels.activate(&product, bias, Some(activation))?,
+            Then::Gate(activation) => return self.kernels.gate(&product, bias, activation),
+        }
+        Ok(product)
+    }
+
+    fn attend(&self, at: usize, batch: &Batch, qkv: &Tensor) -> Result<Tensor> {
+        let Some(way) = batch.ways.get(at) else { bail!("expected a way of attending, got number {at}") };
+        let AttentionShape { heads, width, reach, .. } = way.shape;
+        let heads = Heads { count: heads, width };
+        if let (Some(angles), Some(positions)) = (&way.angles, &batch.positions) {
+            self.kernels.rotate(qkv, heads, positions, angles)?;
+        }
+        self.kernels.attend(qkv, heads, &batch.tiles, reach)
+    }
+
+    fn embed(&self, norm: &LayerNorm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
+        let tables: Vec<_> = tables.iter().zip(indices).collect();
+        self.kernels.embed(&tables, norm)
+    }
+
+    fn normalise(&self, norm: &LayerNorm, rows: &Tensor) -> Result<Tensor> {
+        Ok(self.kernels.norm(rows, None, norm, false)?.out)
+    }
+
+    fn add_norm(&self, norm: &LayerNorm, rows: &Tensor, update: &Tensor) -> Result<Tensor> {
+        Ok(self.kernels.norm(rows, Some(update), norm, false)?.out)
+    }
+
+    fn add_norm_with_sum(&self, norm: &LayerNorm, rows: &Tensor, update: &Tensor) -> Result<(Tensor, Tensor)> {
+        let normed = self.kernels.norm(rows, Some(update), norm, true)?;
+        let Some(sum) = normed.sum else { bail!("a kernel gave no sum") };
+        Ok((sum, normed.out))
+    }
+
+    fn pool(&self, pooling: Pooling, batch: &Batch, rows: &Tensor) -> Result<Tensor> {
+        self.kernels.pool(rows, &batch.offsets, pooling)
+    }
+
+    fn repeat(&self, batch: &Batch, rows: Tensor, compute: &Compute<'_, Batch>) -> Result<Tensor> {
+        let tiles = batch.tiles.dim(0)? / TILE;
+        let (Some(recorder), Some(tokens)) = (&self.recorder, recorded_as(rows.dim(0)?, tiles)) else {
+            return compute(batch, rows);
+        };
+        let mut lengths = vec![tokens, tokens / TOKENS_A_TILE * TILE];
+        let mut inputs = vec![rows, batch.tiles.clone()];
+        if let Some(positions) = &batch.positions {
+            lengths.push(tokens);
+            inputs.push(positions.clone());
+        }
+        recorder.run(&lengths, &inputs, &|inputs| {
+            let [rows, tiles, positions @ ..] = inputs else { bail!("expected rows and tiles") };
+            let (offsets, ways) = (batch.offsets.clone(), Arc::clone(&batch.ways));
+            let filled = Batch { offsets, tiles: tiles.clone(), positions: positions.first().cloned(), ways };
+            compute(&filled, rows.clone())
+        })
+    }
+}
+
+/// Up to how many tokens a batch is filled to be recorded; `None` if it is not.
+fn recorded_as(tokens: usize, tiles: usize) -> Option<usize> {
+    let fits = |most: &usize| tokens <= *most && tiles <= *most / TOKENS_A_TILE;
+    RECORDED.into_iter().find(fits).filter(|most| tokens > 0 && *most <= 4 * tokens.max(RECORDED[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::recorded_as;
+
+    #[test]
+    fn batches_are_filled_up_to_the_next_size_or_left_as_they_are() {
+        assert_eq!(recorded_as(0, 0), None);
+        assert_eq!(recorded_as(1, 1), Some(32));
+        assert_eq!(recorded_as(33, 1), Some(64));
+        assert_eq!(recorded_as(4096, 64), Some(4096));
+        assert_eq!(recorded_as(4097, 65), None);
+        assert_eq!(recorded_as(32, 32), None, "rows of one token would be filled up to eight times as many");
+    }
+}

@@ -1,0 +1,125 @@
+//! What a device that has kernels of its own computes an encoder with.
+//!
+//! The server has none: a worker's process brings them. Tensors are contiguous and on the device; rows are of the target's numbers,
+//! norms, biases and angles `F32`, indices `U32`.
+
+use candle_core::{Result, Tensor};
+
+/// Kernels of a device.
+pub trait Kernels: Send + Sync {
+    /// The layer norm of sums of rows of tables: `[tokens, width]` of up to three `(table, indices)`, `[entries, width]` and
+    /// `[tokens]`.
+    fn embed(&self, tables: &[(&Tensor, &Tensor)], norm: &LayerNorm) -> Result<Tensor>;
+
+    /// `activation(rows + bias)` of `[rows, width]`, in their place; `bias` is `[width]`.
+    fn activate(&self, rows: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Result<()>;
+
+    /// `activation(first half + bias) · (second half + bias)` of `[rows, 2 · width]`: `[rows, width]`.
+    fn gate(&self, rows: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor>;
+
+    /// Turns queries and keys of `[tokens, 3 · heads · width]` by their positions, in their place.
+    fn rotate(&self, qkv: &Tensor, heads: Heads, positions: &Tensor, angles: &Angles) -> Result<()>;
+
+    /// How a batch's rows, of which row `i` has the tokens `offsets[i]..offsets[i + 1]`, are cut for [`Kernels::attend`]:
+    /// `[TILE · tiles]`. Zeros behind them are tiles of nothing.
+    fn tiles(&self, offsets: &[u32]) -> Vec<u32>;
+
+    /// Each token attends to those of its own row that are at most `reach` away: `[tokens, 3 · heads · width]` to
+    /// `[tokens, heads · width]`. Queries come scaled. Tokens that no tile has are left unset.
+    fn attend(&self, qkv: &Tensor, heads: Heads, tiles: &Tensor, reach: Option<usize>) -> Result<Tensor>;
+
+    /// The layer norm of `rows + update`, `[rows, width]`, and before it, if `wants_sum`, that sum.
+    fn norm(&self, rows: &Tensor, update: Option<&Tensor>, norm: &LayerNorm, wants_sum: bool) -> Result<Normed>;
+
+    /// One vector for each row: `[tokens, width]` to `[rows, width]`, where `offsets` are `[rows + 1]`.
+    fn pool(&self, rows: &Tensor, offsets: &Tensor, pooling: Pooling) -> Result<Tensor>;
+
+    /// What records work on this device, for one model; `None` where that gains nothing.
+    fn recorder(&self) -> Option<Box<dyn Recorder>>;
+}
+
+/// Numbers of a tile in [`Kernels::tiles`].
+pub const TILE: usize = 3;
+
+/// Records what a model has the device do, and has it done again without telling each step of it.
+pub trait Recorder: Send + Sync {
+    /// What `compute` makes of `inputs`, each of which is given to it with zeros behind it up to `lengths` along its first
+    /// dimension: as many rows of it as the first input has.
+    ///
+    /// `compute` must do the same for all inputs of these lengths, and wait for nothing.
+    fn run(
+        &self,
+        lengths: &[usize],
+        inputs: &[Tensor],
+        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor>;
+}
+
+/// Results of [`Kernels::norm`], `[rows, width]` each.
+pub struct Normed {
+    /// The sum, if it was wanted.
+    pub sum: Option<Tensor>,
+    /// Its norm.
+    pub out: Tensor,
+}
+
+/// A layer norm's weight and bias, `[width]` each, and what is added to the variance.
+pub struct LayerNorm {
+    /// Factors.
+    pub weight: Tensor,
+    /// Summands.
+    pub bias: Option<Tensor>,
+    /// Epsilon.
+    pub eps: f32,
+}
+
+/// Cosines and sines by position, `[positions, width / 2]` each.
+pub struct Angles {
+    /// Cosines.
+    pub cosines: Tensor,
+    /// Sines.
+    pub sines: Tensor,
+}
+
+/// Parts that attend on their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// How many.
+    pub count: usize,
+    /// Width of each.
+    pub width: usize,
+}
+
+/// A function of each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// With the error function.
+    Gelu,
+    /// The approximation by tanh.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// tanh.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+}
+
+/// How a row's tokens become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token.
+    First,
+    /// The last token.
+    Last,
+    /// The largest number of each column.
+    Max,
+    /// The mean.
+    Mean,
+    /// The sum, divided by the square root of the row's length.
+    MeanSqrtLength,
+    /// The mean, weighted by 1, 2, 3 …
+    WeightedMean,
+}
