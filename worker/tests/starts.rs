@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use sconce::device::wire::{Hello, PROBE, Probe, Report, Socket, encode};
+use sconce::device::wire::{Hello, PROBE, PROTOCOL, Probe, Report, Socket, encode};
 use sconce::device::{
     Executor as _, FaultInjection, Lifeline as _, LoadSettings, Supervisor, WorkerSettings, WorkerState,
 };
@@ -71,7 +71,7 @@ fn programs_that_end_or_are_of_another_build() {
     let scratch = Scratch::new("starts-other");
     down_for(settings(impostor(&scratch, "exit 3")), |why| why == "it ended with exit code 3");
     let other = said(&hello(), |frame| frame[4] = 99);
-    let told = "killed: expected version 1 of the worker's protocol, got 99";
+    let told = format!("killed: expected version {PROTOCOL} of the worker's protocol, got 99");
     down_for(settings(impostor(&scratch, &format!("{other}\nexec sleep 60"))), |why| why == told);
     let early = said(&Report::Pong(1), |_| {});
     let told = "killed: the channel failed: a report before its hello";
