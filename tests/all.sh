@@ -165,7 +165,7 @@ step_clippy() {
 }
 
 step_doc() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 }
 
 step_test() { cargo test --locked --workspace; }

@@ -46,7 +46,7 @@ fn answer<B>(pipeline: &Arc<Pipeline>, request: &Request<B>) -> Response<Full<By
     }
 }
 
-/// 200 or 503, with every model's state.
+/// 200 or 503, with the state of every model and of every device beside the server's own cores.
 fn ready(pipeline: &Arc<Pipeline>) -> Response<Full<Bytes>> {
     let ready = pipeline.is_ready();
     let models: Vec<serde_json::Value> = pipeline
@@ -54,19 +54,32 @@ fn ready(pipeline: &Arc<Pipeline>) -> Response<Full<Bytes>> {
         .into_iter()
         .map(|model| {
             let version = model.version.map(|version| version.to_string());
-            let mut shown = serde_json::json!(
+            let shown = serde_json::json!(
                 {"model": model.model, "version": version, "ready": model.ready, "state": model.state}
             );
-            if !model.detail.is_empty() {
-                shown["detail"] = model.detail.into();
-            }
-            shown
+            with_detail(shown, model.detail)
+        })
+        .collect();
+    let devices: Vec<serde_json::Value> = pipeline
+        .device_states()
+        .into_iter()
+        .map(|device| {
+            let shown = serde_json::json!({"device": device.device, "ready": device.ready});
+            with_detail(shown, device.detail)
         })
         .collect();
     let draining = pipeline.is_draining();
-    let body = serde_json::json!({"ready": ready, "draining": draining, "models": models});
+    let body = serde_json::json!({"ready": ready, "draining": draining, "devices": devices, "models": models});
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply(code, JSON_TYPE, format!("{body}\n"))
+}
+
+/// Adds what there is to say, if anything.
+fn with_detail(mut shown: serde_json::Value, detail: String) -> serde_json::Value {
+    if !detail.is_empty() {
+        shown["detail"] = detail.into();
+    }
+    shown
 }
 
 fn reply(code: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

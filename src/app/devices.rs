@@ -1,37 +1,30 @@
 //! Which processes models run in: what the configuration asks for, and what the machine has.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Config, DeviceChoice};
-use crate::device::{Supervisor, WorkerEvents, WorkerSettings, WorkerState};
+use crate::device::wire::CUDA;
+use crate::device::{
+    DRIVER, Gpus, NoGpu, PROBE_MAX, Supervisor, WorkerEvents, WorkerSettings, WorkerState, find_gpus, shown_gpus,
+};
 use crate::monitor::{Monitor, WorkerView};
-use crate::registry::Registry;
+use crate::registry::{Accelerators, Registry};
 
 /// The worker's program.
 const WORKER: &str = "sconce-worker";
-/// Where NVIDIA's driver shows its GPUs.
-const GPUS: &str = "/proc/driver/nvidia/gpus";
 
-/// Starts the workers that the configuration asks for. Where it leaves the choice, what is missing for a GPU is told in the log
-/// and by a metric.
-pub(super) fn start(config: &Config, monitor: &Arc<Monitor>, faults: bool) -> (Vec<Arc<Supervisor>>, Vec<Arc<Watch>>) {
+/// Starts the workers that the configuration asks for. Where it leaves the choice, what is missing for a GPU is told in the
+/// log, by a metric and by readiness.
+pub(super) fn start(config: &Config, monitor: &Arc<Monitor>, faults: bool) -> (Accelerators, Vec<Arc<Watch>>) {
     let path = config.worker.path.clone().or_else(worker_beside_server);
-    let devices = match config.device {
-        DeviceChoice::Cpu => Vec::new(),
-        DeviceChoice::Worker => vec!["cpu".to_owned()],
-        DeviceChoice::Cuda => cuda_devices(gpus(Path::new(GPUS)).unwrap_or(1)),
-        DeviceChoice::Auto => match find_gpus(path.as_deref(), Path::new(GPUS)) {
-            Ok(count) => cuda_devices(count),
-            Err(missing) => {
-                info!(missing, "models run on the server's own cores");
-                monitor.no_gpu(missing);
-                Vec::new()
-            }
-        },
+    let Chosen { devices, left_out } = match config.device {
+        DeviceChoice::Cpu => Chosen::default(),
+        DeviceChoice::Worker => Chosen { devices: vec!["cpu".to_owned()], ..Chosen::default() },
+        DeviceChoice::Cuda => Chosen { devices: all_gpus(Path::new(DRIVER)), ..Chosen::default() },
+        DeviceChoice::Auto => choose(find_gpus(path.as_deref(), Path::new(DRIVER), PROBE_MAX), monitor),
     };
     let path = path.unwrap_or_else(|| PathBuf::from(WORKER));
     let start = |device: String| {
@@ -49,28 +42,42 @@ pub(super) fn start(config: &Config, monitor: &Arc<Monitor>, faults: bool) -> (V
         monitor.watch_worker(view);
         (supervisor, watch)
     };
-    devices.into_iter().map(start).unzip()
+    let (supervisors, watches) = devices.into_iter().map(start).unzip();
+    (Accelerators::new(supervisors, left_out, config.worker.start_timeout), watches)
 }
 
-fn cuda_devices(count: usize) -> Vec<String> {
-    (0..count).map(|at| format!("cuda:{at}")).collect()
+/// Devices that get a worker, and those that get none, with the reason.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Chosen {
+    devices: Vec<String>,
+    left_out: Vec<(String, String)>,
 }
 
-/// How many GPUs can be used. Errors: what is missing, one of a few words.
-fn find_gpus(worker: Option<&Path>, shown: &Path) -> Result<usize, &'static str> {
-    let count = gpus(shown).ok_or("no NVIDIA driver")?;
-    if count == 0 {
-        return Err("no GPU");
+/// What was found is used; what was not is told, once.
+fn choose(found: Result<Gpus, NoGpu>, monitor: &Monitor) -> Chosen {
+    match found {
+        Ok(Gpus { usable, left_out }) => {
+            for (device, why) in &left_out {
+                warn!(device, why, "a GPU is left out");
+            }
+            Chosen { devices: usable, left_out }
+        }
+        Err(no_gpu) => {
+            let (missing, detail) = (no_gpu.missing.label(), &no_gpu.detail);
+            monitor.no_gpu(missing);
+            if no_gpu.missing.is_fault() {
+                warn!(missing, detail, "the GPU cannot be used; models run on the server's own cores");
+            } else {
+                info!(missing, detail, "models run on the server's own cores");
+            }
+            Chosen { devices: Vec::new(), left_out: vec![(CUDA.to_owned(), no_gpu.to_string())] }
+        }
     }
-    if !worker.is_some_and(Path::is_file) {
-        return Err("no sconce-worker beside the server's program");
-    }
-    Ok(count)
 }
 
-/// How many GPUs the driver shows; `None` without a driver.
-fn gpus(shown: &Path) -> Option<usize> {
-    fs::read_dir(shown).ok().map(Iterator::count)
+/// One device for each GPU that the driver shows; the first where it shows none, whose worker will tell why it cannot start.
+fn all_gpus(shown: &Path) -> Vec<String> {
+    (0..shown_gpus(shown).unwrap_or(1).max(1)).map(|at| format!("{CUDA}:{at}")).collect()
 }
 
 /// Where the worker's program is, unless the configuration says where.
@@ -90,6 +97,15 @@ impl Watch {
     pub(super) fn tells(&self, registry: &Arc<Registry>) {
         let _once = self.registry.set(Arc::downgrade(registry));
     }
+
+    /// While there is one.
+    fn supervisor(&self) -> Option<Arc<Supervisor>> {
+        self.supervisor.get().and_then(Weak::upgrade)
+    }
+
+    fn state(&self) -> Option<WorkerState> {
+        self.supervisor().map(|supervisor| supervisor.state())
+    }
 }
 
 impl WorkerEvents for Watch {
@@ -106,41 +122,54 @@ impl WorkerView for Watch {
     }
 
     fn is_up(&self) -> bool {
-        let supervisor = self.supervisor.get().and_then(Weak::upgrade);
-        supervisor.is_some_and(|supervisor| matches!(supervisor.state(), WorkerState::Up(_)))
+        matches!(self.state(), Some(WorkerState::Up(_)))
     }
 
     fn restarts(&self) -> u64 {
-        self.supervisor.get().and_then(Weak::upgrade).map_or(0, |supervisor| supervisor.restarts())
+        self.supervisor().map_or(0, |supervisor| supervisor.restarts())
     }
 
     fn memory_bytes(&self) -> u64 {
-        match self.supervisor.get().and_then(Weak::upgrade).map(|supervisor| supervisor.state()) {
-            Some(WorkerState::Up(about)) => about.memory_total,
-            _ => 0,
-        }
+        if let Some(WorkerState::Up(about)) = self.state() { about.memory_total } else { 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
-    use super::{cuda_devices, find_gpus};
+    use tokio::time::Instant;
+
+    use super::{Chosen, all_gpus, choose};
+    use crate::device::{Gpus, Missing, NoGpu};
+    use crate::monitor::{Monitor, Settings};
+
+    fn monitor() -> Arc<Monitor> {
+        Monitor::new(Settings::default())
+    }
 
     #[test]
-    fn what_is_missing_for_a_gpu_is_told() {
-        let folder = std::env::temp_dir().join(format!("sconce-gpus-{}", std::process::id()));
-        let (shown, worker) = (folder.join("gpus"), folder.join("sconce-worker"));
-        assert_eq!(find_gpus(Some(&worker), &shown), Err("no NVIDIA driver"));
-        fs::create_dir_all(&shown).expect("a folder");
-        assert_eq!(find_gpus(Some(&worker), &shown), Err("no GPU"));
+    fn what_is_missing_is_a_label_and_what_is_found_is_used() {
+        let no_gpu = NoGpu { missing: Missing::WorkingDriver, detail: "CUDA_ERROR_NO_DEVICE".to_owned() };
+        let (without, told) = (monitor(), "the driver does not work with the worker: CUDA_ERROR_NO_DEVICE");
+        let left_out = vec![("cuda".to_owned(), told.to_owned())];
+        assert_eq!(choose(Err(no_gpu), &without), Chosen { devices: Vec::new(), left_out });
+        let page = without.render(Instant::now());
+        assert!(page.contains("sconce_gpu_missing{reason=\"the driver does not work with the worker\"} 1"), "{page}");
+        let (some, with) = (Gpus { usable: vec!["cuda:1".to_owned()], left_out: Vec::new() }, monitor());
+        let devices = vec!["cuda:1".to_owned()];
+        assert_eq!(choose(Ok(some), &with), Chosen { devices, ..Chosen::default() });
+        assert!(!with.render(Instant::now()).contains("sconce_gpu_missing{"));
+    }
+
+    #[test]
+    fn without_a_choice_each_gpu_is_tried_that_is_shown() {
+        let shown = std::env::temp_dir().join(format!("sconce-gpus-{}", std::process::id()));
+        assert_eq!(all_gpus(&shown), ["cuda:0"]);
         fs::create_dir_all(shown.join("0000:01:00.0")).expect("a GPU");
         fs::create_dir_all(shown.join("0000:02:00.0")).expect("a GPU");
-        assert_eq!(find_gpus(Some(&worker), &shown), Err("no sconce-worker beside the server's program"));
-        fs::write(&worker, b"").expect("a program");
-        assert_eq!(find_gpus(Some(&worker), &shown), Ok(2));
-        assert_eq!(cuda_devices(2), ["cuda:0", "cuda:1"]);
-        fs::remove_dir_all(folder).expect("removed");
+        assert_eq!(all_gpus(&shown), ["cuda:0", "cuda:1"]);
+        fs::remove_dir_all(shown).expect("removed");
     }
 }

@@ -20,7 +20,7 @@ use crate::device::{Cores, start_candle_threads};
 use crate::guard::{self, Admission, Memory, memory_limit};
 use crate::monitor::{self, Monitor, Reading};
 use crate::net::{self, Listener, Protocol, Tally};
-use crate::registry::{self, Accelerators, Allowance, Place, Pools, Reconciler, Registry, RegistrySource, Spawn};
+use crate::registry::{self, Allowance, Place, Pools, Reconciler, Registry, RegistrySource, Spawn};
 use crate::serve::Pipeline;
 
 /// By default the requests in flight may take one part in so many of the memory: their rows are there once more in
@@ -145,8 +145,7 @@ fn pipeline(config: &Config, extras: Extras, tasks: &Tasks) -> anyhow::Result<Ar
     let models_bytes_max = config.limits.models_bytes_max.map_or(memory / MODELS_ONE_IN, NonZeroUsize::get) as u64;
     monitor.observe(Reading::ModelsLimit, move || models_bytes_max);
     let allowance = Allowance { models_bytes_max, timeout: config.timeout };
-    let (supervisors, watches) = devices::start(config, &monitor, extras.faults);
-    let accelerators = Accelerators::new(supervisors, config.worker.start_timeout);
+    let (accelerators, watches) = devices::start(config, &monitor, extras.faults);
     let pools = Pools { computing, loading };
     let registry = Registry::with_accelerators(Arc::clone(&monitor), pools, accelerators, spawn, allowance);
     for watch in watches {

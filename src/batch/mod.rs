@@ -23,5 +23,5 @@ pub use calls::{Begun, Calls};
 pub use item::{Ask, Limits, Unit};
 pub use queue::{Job, PartAnswer, Queue, Ticket};
 pub use shapes::BatchShape;
-pub use turns::{Seat, Turns};
+pub use turns::{Seat, Turn, Turns};
 pub use worker::{Listener, Ran, Suspects, Worker};

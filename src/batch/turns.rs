@@ -35,7 +35,8 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     account: Arc<Mutex<Account>>,
-    queue: Arc<Queue>,
+    /// What waits for it; `None` for what no request waits for.
+    queue: Option<Arc<Queue>>,
     tell: oneshot::Sender<()>,
     passed_over: u32,
 }
@@ -49,7 +50,7 @@ pub struct Seat {
 
 /// The device, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub struct Turn<'a> {
     seat: &'a Seat,
     began: Instant,
 }
@@ -90,26 +91,36 @@ impl Seat {
     /// Not cancel safe: a device that is given to it in the moment of being dropped would be lost; the caller goes on to
     /// wait until it has it.
     pub(super) async fn turn(&self, queue: &Arc<Queue>) -> Turn<'_> {
-        let waits = {
-            let mut state = self.turns.0.lock();
-            let mut account = self.account.lock();
-            account.served = account.served.max(state.order.now);
-            if state.busy {
-                let (tell, told) = oneshot::channel();
-                let (account, queue) = (Arc::clone(&self.account), Arc::clone(queue));
-                state.waiting.push(Waiter { account, queue, tell, passed_over: 0 });
-                Some(told)
-            } else {
-                state.busy = true;
-                state.order.begins(account.served);
-                None
-            }
-        };
-        if let Some(told) = waits {
+        if let Some(told) = self.line_up(Some(queue)) {
             // The sender is kept until it tells.
             let _given = told.await;
         }
         Turn { seat: self, began: Instant::now() }
+    }
+
+    /// The same for a batch that no request waits for, such as one that warms a model up: after all that are waited for, but
+    /// passed over no more often than others are. Blocks the thread, which must not be a runtime's.
+    pub fn turn_aside(&self) -> Turn<'_> {
+        if let Some(told) = self.line_up(None) {
+            let _given = told.blocking_recv();
+        }
+        Turn { seat: self, began: Instant::now() }
+    }
+
+    /// Takes the device if it is free, else a place among those who wait, who are told.
+    fn line_up(&self, queue: Option<&Arc<Queue>>) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.turns.0.lock();
+        let mut account = self.account.lock();
+        account.served = account.served.max(state.order.now);
+        if !state.busy {
+            state.busy = true;
+            state.order.begins(account.served);
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        let account = Arc::clone(&self.account);
+        state.waiting.push(Waiter { account, queue: queue.map(Arc::clone), tell, passed_over: 0 });
+        Some(told)
     }
 }
 
@@ -130,8 +141,9 @@ impl Drop for Turn<'_> {
 
 impl Waiter {
     fn candidate(&self, now: Instant) -> Candidate {
-        let urgency = self.queue.urgency(now);
-        let latest = |deadline: Instant| deadline.checked_sub(self.queue.full_batch()).unwrap_or(now);
+        let urgency = self.queue.as_ref().and_then(|queue| queue.urgency(now));
+        let full_batch = self.queue.as_ref().map_or(Duration::ZERO, |queue| queue.full_batch());
+        let latest = |deadline: Instant| deadline.checked_sub(full_batch).unwrap_or(now);
         Candidate {
             // A queue that has become empty meanwhile gives the device back at once.
             level: urgency.map_or(usize::MAX, |(level, _)| level),

@@ -149,8 +149,13 @@ impl Worker {
                 self.queue.wait(None).await;
                 continue;
             };
-            let turn = self.turn().await;
-            match self.queue.step() {
+            let mut turn = self.turn(self.queue.rows() > 0).await;
+            let step = self.queue.step();
+            if matches!(step, Step::Run(..)) && turn.is_none() {
+                // What is to run has come since it was looked whether anything waits.
+                turn = self.turn(true).await;
+            }
+            match step {
                 Step::Run(batch, now) => {
                     yields = 0;
                     match device.get() {
@@ -188,9 +193,9 @@ impl Worker {
         run.batch(batch, now).await;
     }
 
-    /// Waits for the model's turn, if something waits and the device is shared; answers what expires meanwhile.
-    async fn turn(&self) -> Option<Turn<'_>> {
-        let seat = self.seat.as_ref().filter(|_| self.queue.rows() > 0)?;
+    /// Waits for the model's turn, if it is `wanted` and the device is shared; answers what expires meanwhile.
+    async fn turn(&self, wanted: bool) -> Option<Turn<'_>> {
+        let seat = self.seat.as_ref().filter(|_| wanted)?;
         let mut turn = pin!(seat.turn(&self.queue));
         tokio::select! {
             biased;

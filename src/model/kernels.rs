@@ -28,8 +28,11 @@ pub trait Kernels: Send + Sync {
     /// `[tokens, heads · width]`. Queries come scaled. Tokens that no tile has are left unset.
     fn attend(&self, qkv: &Tensor, heads: Heads, tiles: &Tensor, reach: Option<usize>) -> Result<Tensor>;
 
-    /// The layer norm of `rows + update`, `[rows, width]`, and before it, if `wants_sum`, that sum.
-    fn norm(&self, rows: &Tensor, update: Option<&Tensor>, norm: &LayerNorm, wants_sum: bool) -> Result<Normed>;
+    /// The layer norm of `rows + update`, `[rows, width]`.
+    fn norm(&self, rows: &Tensor, update: Option<&Tensor>, norm: &LayerNorm) -> Result<Tensor>;
+
+    /// The sum `rows + update`, `[rows, width]`, and its layer norm.
+    fn norm_with_sum(&self, rows: &Tensor, update: &Tensor, norm: &LayerNorm) -> Result<(Tensor, Tensor)>;
 
     /// One vector for each row: `[tokens, width]` to `[rows, width]`, where `offsets` are `[rows + 1]`.
     fn pool(&self, rows: &Tensor, offsets: &Tensor, pooling: Pooling) -> Result<Tensor>;
@@ -53,14 +56,6 @@ pub trait Recorder: Send + Sync {
         inputs: &[Tensor],
         compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
     ) -> Result<Tensor>;
-}
-
-/// Results of [`Kernels::norm`], `[rows, width]` each.
-pub struct Normed {
-    /// The sum, if it was wanted.
-    pub sum: Option<Tensor>,
-    /// Its norm.
-    pub out: Tensor,
 }
 
 /// A layer norm's weight and bias, `[width]` each, and what is added to the variance.

@@ -8,13 +8,14 @@ use tracing::warn;
 use super::bring_up::Order;
 use super::deployment::Deployment;
 use super::golden;
+use super::in_turn::InTurn;
 use super::lifecycle::Event;
 use super::manager::Registry;
 use super::pinned::Pinned;
 use super::warm_up::{Plan, WarmUp, warm_up};
-use crate::batch::{BatchShape, Turns};
+use crate::batch::{BatchShape, Seat, Turns};
 use crate::config::{DeviceConfig, DevicePolicy, ModelConfig, Placement};
-use crate::device::{Executor, Lifeline, LoadSettings, LocalExecutor, LogitScores, RemoteExecutor, Supervisor};
+use crate::device::{Executor, Lifeline, LoadSettings, LocalExecutor, LogitScores, Supervisor};
 use crate::model::{About, Scoring};
 use crate::types::{Error, Reason, RungKind};
 
@@ -85,8 +86,9 @@ impl Registry {
             let detail = "`device.policy`: \"require-gpu\", but the server runs no worker; its setting `device` and its log say why";
             return if required { Err(Error::new(Reason::Model, detail)) } else { Ok(None) };
         };
-        match self.load_in(supervisor, order, about, before) {
-            Ok(on_device) => Ok(Some(OnDevice { turns: Some(Arc::clone(turns)), ..on_device })),
+        let seat = turns.seat(order.config.device.weight);
+        match self.load_in(supervisor, seat, order, about, before) {
+            Ok(on_device) => Ok(Some(OnDevice { turns: Some(turns), ..on_device })),
             Err(error) if required => Err(error),
             Err(error) => {
                 let (model, version) = &order.key;
@@ -99,6 +101,7 @@ impl Registry {
     fn load_in(
         &self,
         supervisor: &Arc<Supervisor>,
+        seat: Seat,
         order: &Order,
         about: &About,
         before: Option<&Deployment>,
@@ -113,10 +116,13 @@ impl Registry {
         if let (Some(origin), identity) = (order.origin.clone(), order.identity) {
             executor.load_again_if(move || unchanged(origin.survey().fingerprint == identity));
         }
-        let costs = match self.verify_and_warm_up(&mut executor, order, about, before) {
-            Err(error) if lost(&error) => Vec::new(),
-            costs => costs?,
-        };
+        let mut costs = Vec::new();
+        if executor.is_up() {
+            costs = match self.verify_and_warm_up(&mut InTurn::new(&mut executor, seat), order, about, before) {
+                Err(error) if lost(&error) => Vec::new(),
+                costs => costs?,
+            };
+        }
         let link: Arc<dyn Lifeline> = executor.link();
         Ok(OnDevice {
             name: RungKind::Worker,
@@ -130,14 +136,11 @@ impl Registry {
 
     fn verify_and_warm_up(
         &self,
-        executor: &mut RemoteExecutor,
+        executor: &mut InTurn<'_>,
         order: &Order,
         about: &About,
         before: Option<&Deployment>,
     ) -> Result<Vec<(usize, Duration)>, Error> {
-        if !executor.is_up() {
-            return Ok(Vec::new());
-        }
         golden::verify(executor, about, &order.files)?;
         Ok(self.warm_up_on(executor, about, order, before)?.best().collect())
     }
@@ -186,5 +189,16 @@ fn is_inline(config: &ModelConfig, warmed: &WarmUp) -> bool {
         Placement::Inline => true,
         Placement::Thread => false,
         Placement::Auto => warmed.largest().is_some_and(|took| took <= INLINE_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unchanged;
+
+    #[test]
+    fn files_that_have_changed_are_no_files_of_the_version() {
+        assert!(unchanged(true).is_ok());
+        assert_eq!(unchanged(false).expect_err("changed").detail(), "its files have changed since it was loaded");
     }
 }

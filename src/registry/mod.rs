@@ -12,6 +12,7 @@ mod directory;
 mod fingerprint;
 pub mod golden;
 mod health;
+mod in_turn;
 mod lifecycle;
 mod manager;
 mod pinned;
@@ -30,7 +31,7 @@ mod told;
 mod warm_up;
 mod watch;
 
-pub use accelerators::Accelerators;
+pub use accelerators::{Accelerators, DeviceState};
 pub use declared::{Declared, StandIn, check_rungs};
 pub use deployment::Deployment;
 pub use directory::Directory;

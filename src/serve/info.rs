@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::pipeline::Pipeline;
-use crate::registry::{Deployment, State};
+use crate::registry::{Deployment, DeviceState, State};
 use crate::types::{Error, Reason, Version};
 
 /// What the server says of itself.
@@ -70,6 +70,11 @@ impl Pipeline {
         let ready = models.get(name).into_iter().flat_map(|model| &model.versions);
         let versions = ready.filter(|(_, entry)| entry.state == State::Ready).map(|(version, _)| *version).collect();
         Ok(ModelInfo { versions, deployment })
+    }
+
+    /// Where every device stands beside the server's own cores.
+    pub fn device_states(&self) -> Vec<DeviceState> {
+        self.registry().accelerators().states()
     }
 
     /// Where every model stands, by name and version.

@@ -22,6 +22,8 @@ from workers import Callers, HeldOut, restarts, rung_of, wait_for_rung, worker_p
 SHIPPED = ("breast_cancer", "diabetes", "digits")
 # A name that nobody has given to a program.
 NOWHERE = "/nonexistent/sconce-worker"
+# Where NVIDIA's driver shows its GPUs.
+DRIVER = Path("/proc/driver/nvidia/gpus")
 BACK_SECONDS = 2.0
 # Machines that test are busy: what is slower than this was not served, but waited for somebody.
 P99_SECONDS_MAX = 1.0
@@ -128,11 +130,37 @@ def test_a_worker_that_cannot_start_is_told_and_done_without(shipped_models, hel
             for model in held_out:
                 assert rung_of(model.ask(client, 0)) == "cpu"
                 assert f"worker: down, start {NOWHERE}: No such file or directory" in detail(server.metrics, model.model)
-        assert readiness(server.metrics)["ready"]
+        state = readiness(server.metrics)
+        (device,) = state["devices"]
+        assert state["ready"] and not device["ready"] and device["detail"].startswith(f"down, start {NOWHERE}: ")
         wait_for(lambda: "the device's worker is down" in server.log())
         wait_for(lambda: read_total(server.metrics, "sconce_rung_answers_total", rung="cpu") >= len(held_out))
         assert read_total(server.metrics, "sconce_worker_up", device="cpu") == 0
         assert read_total(server.metrics, "sconce_rung_answers_total", rung="worker") == 0
+
+
+def missing_gpu() -> str:
+    """Why `auto` finds no GPU on this machine, where the worker's program is nowhere."""
+    if not DRIVER.exists():
+        return "no NVIDIA driver"
+    return f"no sconce-worker beside the server's program: {NOWHERE}" if any(DRIVER.iterdir()) else "no GPU"
+
+
+def test_why_no_gpu_is_used_is_told_everywhere(shipped_models, cancer):
+    with SconceServer([shipped_models], "--device", "auto", "--worker", NOWHERE) as server:
+        told = missing_gpu()
+        reason = told.partition(":")[0]
+        state = readiness(server.metrics)
+        assert state["ready"] and state["devices"] == [{"device": "cuda", "ready": False, "detail": told}]
+        assert read_total(server.metrics, "sconce_gpu_missing", reason=reason) == 1
+        with grpcclient.InferenceServerClient(server.grpc) as client:
+            assert rung_of(cancer.ask(client, 0)) is None
+        assert server.log().count("models run on the server's own cores") == 1 and reason in server.log()
+
+
+def test_readiness_tells_where_the_worker_stands(with_worker):
+    worker_pid(with_worker)
+    wait_for(lambda: readiness(with_worker.metrics)["devices"] == [{"device": "cpu", "ready": True}])
 
 
 def test_a_model_whose_worker_fails_is_answered_by_its_prediction(tmp_path, shipped_models, cancer):
@@ -163,6 +191,27 @@ def test_another_version_and_another_model_stand_in(tmp_path, shipped_models, ca
             with pytest.raises(grpcclient.InferenceServerException, match="the device's process is down: "):
                 client.infer("m", cancer.inputs(0), parameters={"fallback": "version"})
         wait_for(lambda: read_total(server.metrics, "sconce_rung_failures_total", model="m", rung="version") >= 2)
+
+
+def test_why_nobody_stands_in_is_told_by_the_log(tmp_path, shipped_models, cancer):
+    rungs = [
+        'use = "version"\n',
+        'use = "model"\nmodel = "other"\n',
+        'use = "prediction"\nkind = "last-answer"\n',
+    ]
+    settings = '[device]\npolicy = "require-gpu"\n' + "".join(f"[[fallback.rung]]\n{rung}" for rung in rungs)
+    models = cancer_model(tmp_path, shipped_models, settings)
+    write_identity(models, "other", [("INT32", [1])])
+    args = ["--device", "worker", "--worker", NOWHERE, "--log-level", "info,sconce::serve=debug"]
+    with SconceServer(models, *args) as server, grpcclient.InferenceServerClient(server.grpc) as client:
+        with pytest.raises(grpcclient.InferenceServerException, match="the device's process is down: "):
+            client.infer("m", cancer.inputs(0))
+        for why in (
+            "no such version is ready; does `versions` keep it?",
+            'model "other" version 1 has other inputs or outputs',
+            "no answer is remembered for these inputs",
+        ):
+            wait_for(lambda why=why: "a rung did not answer" in server.log() and why in server.log())
 
 
 WRONG = {
@@ -196,3 +245,26 @@ def test_a_batch_too_large_for_the_workers_memory_is_answered(tmp_path):
             np.testing.assert_array_equal(answer.as_numpy("OUTPUT0"), batch)
         wait_for(lambda: read_total(server.metrics, "sconce_rung_failures_total", reason="device_memory") > 0)
         assert read_total(server.metrics, "sconce_batch_size_limit", rung="worker") < rows
+
+
+def test_a_model_that_warms_up_long_costs_the_others_no_worker(tmp_path):
+    models = tmp_path / "models"
+    write_identity(models, "quick", [("INT32", [1])])
+    # Longer than a batch of the other may take before it is overdue.
+    write_identity(tmp_path, "long", [("INT32", [1])], batch_time="600ms")
+    args = ["--repository-poll-interval", "100ms", "--repository-settle-time", "100ms"]
+    inputs = [infer_input("INPUT0", np.zeros((1, 1), dtype=np.int32))]
+    with SconceServer(models, "--device", "worker", *args) as server, grpcclient.InferenceServerClient(server.grpc) as client:
+        # Enough that the watchdog has learned how long its batches take.
+        for _ in range(200):
+            assert rung_of(client.infer("quick", inputs)) == "worker"
+        (tmp_path / "long").rename(models / "long")
+
+        def is_served() -> bool:
+            assert rung_of(client.infer("quick", inputs)) == "worker"
+            return client.is_model_ready("long")
+
+        wait_for(is_served, 60)
+        assert rung_of(client.infer("long", inputs)) == "worker"
+        assert restarts(server) == 0
+        assert read_total(server.metrics, "sconce_rung_failures_total") == 0

@@ -1,5 +1,7 @@
 //! What the server tells the worker when it starts it.
 
+use sconce::device::wire::PROBE;
+
 /// How to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
@@ -13,6 +15,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Run(Arguments),
+    /// To say what it can compute on.
+    Probe,
     Version,
 }
 
@@ -24,8 +28,12 @@ impl Arguments {
             match argument.as_str() {
                 "--device" => arguments.device = given.next().ok_or("--device: expected the name of a device")?,
                 "--allow-faults" => arguments.allow_faults = true,
+                PROBE => return Ok(Wanted::Probe),
                 "--version" => return Ok(Wanted::Version),
-                other => return Err(format!("expected --device NAME, --allow-faults or --version, got \"{other}\"")),
+                other => {
+                    let expected = "--device NAME, --allow-faults, --probe or --version";
+                    return Err(format!("expected {expected}, got \"{other}\""));
+                }
             }
         }
         Ok(Wanted::Run(arguments))
@@ -46,8 +54,9 @@ mod tests {
         assert_eq!(parse(&[]), run("cpu", false));
         assert_eq!(parse(&["--allow-faults", "--device", "cuda:1"]), run("cuda:1", true));
         assert_eq!(parse(&["--version"]), Ok(Wanted::Version));
+        assert_eq!(parse(&["--probe"]), Ok(Wanted::Probe));
         assert_eq!(parse(&["--device"]), Err("--device: expected the name of a device".to_owned()));
-        let told = "expected --device NAME, --allow-faults or --version, got \"--help\"";
+        let told = "expected --device NAME, --allow-faults, --probe or --version, got \"--help\"";
         assert_eq!(parse(&["--help"]), Err(told.to_owned()));
     }
 }

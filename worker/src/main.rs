@@ -31,10 +31,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes as in `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
 const EXIT_NO_DEVICE: u8 = 69;
+const EXIT_IO: u8 = 74;
 
 fn main() -> ExitCode {
     match Arguments::parse(std::env::args().skip(1)) {
         Ok(Wanted::Run(arguments)) => run(&arguments),
+        Ok(Wanted::Probe) => probe(),
         Ok(Wanted::Version) => say(concat!("sconce-worker ", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
         Err(problem) => say(&problem, EXIT_USAGE.into()),
     }
@@ -56,6 +58,14 @@ fn run(arguments: &Arguments) -> ExitCode {
     match device::open(&arguments.device) {
         Ok(device) => control::serve(control, &Arc::from(device), arguments.allow_faults),
         Err(problem) => say(&problem, EXIT_NO_DEVICE.into()),
+    }
+}
+
+/// Says on standard output what it can compute on.
+fn probe() -> ExitCode {
+    match device::probe().to_line().and_then(|line| writeln!(std::io::stdout(), "{line}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("say what it can compute on: {error}"), EXIT_IO.into()),
     }
 }
 

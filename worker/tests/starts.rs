@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use sconce::device::wire::{Hello, Report, Socket, encode};
+use sconce::device::wire::{Hello, PROBE, PROTOCOL, Probe, Report, Socket, encode};
 use sconce::device::{
     Executor as _, FaultInjection, Lifeline as _, LoadSettings, Supervisor, WorkerSettings, WorkerState,
 };
@@ -71,7 +71,7 @@ fn programs_that_end_or_are_of_another_build() {
     let scratch = Scratch::new("starts-other");
     down_for(settings(impostor(&scratch, "exit 3")), |why| why == "it ended with exit code 3");
     let other = said(&hello(), |frame| frame[4] = 99);
-    let told = "killed: expected version 2 of the worker's protocol, got 99";
+    let told = format!("killed: expected version {PROTOCOL} of the worker's protocol, got 99");
     down_for(settings(impostor(&scratch, &format!("{other}\nexec sleep 60"))), |why| why == told);
     let early = said(&Report::Pong(1), |_| {});
     let told = "killed: the channel failed: a report before its hello";
@@ -92,6 +92,22 @@ fn a_device_that_it_was_not_built_for() {
     let told = String::from_utf8(output.stderr).expect("text");
     assert_eq!(told, "this worker was built for the device cpu, got \"tpu\"\n");
     drop(control);
+}
+
+#[test]
+fn it_says_what_it_can_compute_on() {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_sconce-worker"));
+    let output = worker.arg(PROBE).stdin(Stdio::null()).output().expect("a process");
+    assert!(output.status.success());
+    assert_eq!(output.stderr, b"");
+    let line = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(Probe::read(&line), Ok(Probe::new(&["cpu"])));
+    assert_eq!(line.lines().count(), 1);
+    let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+    let output = worker.stdout(full).stderr(Stdio::piped()).output().expect("a process");
+    assert_eq!(output.status.code(), Some(74));
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(told, "say what it can compute on: No space left on device (os error 28)\n");
 }
 
 #[test]

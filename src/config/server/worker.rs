@@ -37,8 +37,8 @@ impl DeviceChoice {
         settings
             .what(
                 "In which process models run: `\"cpu\"` in the server's own; `\"worker\"` in one beside it that computes on \
-                 the CPU; `\"cuda\"` in one for each GPU; `\"auto\"` as `\"cuda\"` where there are a driver, a GPU and the \
-                 worker's program, else as `\"cpu\"`",
+                 the CPU; `\"cuda\"` in one for each GPU; `\"auto\"` in one for each GPU that can be used, which the \
+                 worker's program is asked, and where there is none as `\"cpu\"`",
             )
             .change("`\"cuda\"` where a server that finds no GPU should say so as a fault; `\"worker\"` to try faults without one")
             .get("device", &Choice(&choices), Self::Auto)

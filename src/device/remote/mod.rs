@@ -12,10 +12,12 @@ mod life;
 mod line;
 mod link;
 mod load;
+mod probing;
 mod process;
 mod staging;
 mod supervisor;
 
 pub use executor::RemoteExecutor;
+pub(super) use probing::{NoAnswer, ask};
 pub use process::WorkerSettings;
 pub use supervisor::{DeviceInfo, Supervisor, WorkerEvents, WorkerState};

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -34,7 +34,7 @@ const INHERITED: [&str; 9] = [
 const SPIN_LIMIT: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
 /// Bytes of a line that the worker logs.
 const LINE_BYTES_MAX: u64 = 4096;
-const LINE_CHARS_MAX: usize = 1024;
+pub(super) const LINE_CHARS_MAX: usize = 1024;
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -149,21 +149,28 @@ impl Watched {
     }
 }
 
-fn open(pid: u32) -> io::Result<OwnedFd> {
+/// Means this process and no later one that gets the same number; can be read from when it has ended.
+pub(super) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 fn command(settings: &WorkerSettings, control: Socket) -> Command {
-    let mut command = Command::new(&settings.path);
+    let mut command = program(&settings.path);
     command.args(["--device", &settings.device]);
     if settings.allow_faults {
         command.arg("--allow-faults");
     }
+    command.stdin(Stdio::from(control.into_end())).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// The worker's program in the surroundings that it is to have.
+pub(super) fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     command.env_clear().env(SPIN_LIMIT, "0").envs(inherited());
     // A person's Ctrl-C is for the server, which lets the worker finish what runs.
     command.process_group(0);
-    command.stdin(Stdio::from(control.into_end())).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
@@ -173,7 +180,8 @@ fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>
     all.filter(|(name, _)| name.to_str().is_some_and(|name| INHERITED.iter().any(|start| name.starts_with(start))))
 }
 
-fn ending(status: ExitStatus) -> String {
+/// How a process has ended.
+pub(super) fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it ended with exit code {code}"),
         (None, Some(signal)) => format!("it was ended by signal {signal}"),

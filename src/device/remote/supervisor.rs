@@ -105,6 +105,11 @@ impl Supervisor {
         Arc::new(Self { shared, watching })
     }
 
+    /// The device that the worker computes on.
+    pub fn device(&self) -> &str {
+        &self.shared.settings.device
+    }
+
     /// What the worker is doing.
     pub fn state(&self) -> WorkerState {
         self.shared.inner.lock().state.clone()

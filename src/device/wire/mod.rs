@@ -10,6 +10,7 @@
 
 mod frames;
 mod layout;
+mod probe;
 mod socket;
 
 use serde::Serialize;
@@ -21,6 +22,7 @@ pub use frames::{
     Place, Report, Run, SCORES, TensorPlace,
 };
 pub use layout::{AREA_BYTES_MAX, aligned, area_bytes};
+pub use probe::{CUDA, Gpu, NoProbe, PROBE, Probe};
 pub(super) use socket::wait_for;
 pub use socket::{Broken, Socket, Spin};
 

@@ -18,13 +18,13 @@ use super::book::{
     BATCH_ROWS_MAX, Book, Fake, Fate, MODELS, MODEST, Random, TIMEOUT, Wish, answer_of, check_fate, message, value_of,
     wish,
 };
+use super::devices::about;
 use crate::config::ModelConfig;
 use crate::device::{Cores, Device, Simulated};
 use crate::guard::{Admission, Client, Limits, Memory};
-use crate::model::About;
 use crate::monitor::{Monitor, Settings};
 use crate::registry::{Allowance, Deployment, Pools, Registry, Spawn};
-use crate::types::{DataType, ModelName, Presence, Reason, Rows, Signature, TensorSpec};
+use crate::types::{ModelName, Reason, Rows};
 
 const WORLDS: u64 = 300;
 const REQUESTS_MAX: usize = 24;
@@ -176,17 +176,6 @@ fn device(model: usize, book: &Arc<Book>, random: &mut Random) -> Device {
         Some(timing) => simulated.with_ahead(fake(), timing),
         None => simulated,
     })
-}
-
-fn about() -> About {
-    let spec = |name: &str| TensorSpec {
-        name: name.to_owned(),
-        dtype: DataType::Fp32,
-        row: vec![Some(1)],
-        presence: Presence::Required,
-    };
-    let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    About { signature, prepare: None, scoring: None, platform: "simulated" }
 }
 
 /// Plays one world; how each request ended and how long that took.

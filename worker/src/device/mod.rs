@@ -11,7 +11,7 @@ mod fused;
 use std::ptr::NonNull;
 
 use sconce::device::LoadSettings;
-use sconce::device::wire::{Failure, Hello};
+use sconce::device::wire::{Failure, Hello, Probe};
 use sconce::model::Files;
 use sconce::types::{Rows, Signature};
 
@@ -78,4 +78,12 @@ pub(crate) fn open(name: &str) -> Result<Box<dyn Device>, String> {
         gpu if gpu.starts_with(cuda::PREFIX) => Ok(Box::new(cuda::Cuda::open(&gpu[cuda::PREFIX.len()..])?)),
         other => Err(format!("this worker was built for {DEVICES}, got \"{other}\"")),
     }
+}
+
+/// What this worker can compute on: looks, and keeps nothing open.
+pub(crate) fn probe() -> Probe {
+    #[cfg(feature = "cuda")]
+    return cuda::probe();
+    #[cfg(not(feature = "cuda"))]
+    Probe::new(&["cpu"])
 }

@@ -128,17 +128,15 @@ impl Operators for Fused {
     }
 
     fn normalise(&self, norm: &LayerNorm, rows: &Tensor) -> Result<Tensor> {
-        Ok(self.kernels.norm(rows, None, norm, false)?.out)
+        self.kernels.norm(rows, None, norm)
     }
 
     fn add_norm(&self, norm: &LayerNorm, rows: &Tensor, update: &Tensor) -> Result<Tensor> {
-        Ok(self.kernels.norm(rows, Some(update), norm, false)?.out)
+        self.kernels.norm(rows, Some(update), norm)
     }
 
     fn add_norm_with_sum(&self, norm: &LayerNorm, rows: &Tensor, update: &Tensor) -> Result<(Tensor, Tensor)> {
-        let normed = self.kernels.norm(rows, Some(update), norm, true)?;
-        let Some(sum) = normed.sum else { bail!("a kernel gave no sum") };
-        Ok((sum, normed.out))
+        self.kernels.norm_with_sum(rows, update, norm)
     }
 
     fn pool(&self, pooling: Pooling, batch: &Batch, rows: &Tensor) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: candle's CUDA backend, and our kernels where encoders and scores are computed.
 //!
 //! `gpu` is the card, `side` how kernels see candle's tensors on it, `graphs` records what recurs, `copies` and `pages` are the way in
-//! and out, `fault` says what an error means. Models take turns on one stream.
+//! and out, `probe` looks what there is, `fault` says what an error means. Models take turns on one stream.
 
 mod copies;
 mod fault;
@@ -9,6 +9,7 @@ mod gpu;
 mod graphs;
 mod model;
 mod pages;
+mod probe;
 mod side;
 
 use std::ptr::NonNull;
@@ -26,6 +27,7 @@ use self::gpu::Gpu;
 use self::graphs::Graphs;
 use self::model::CudaModel;
 use self::pages::Locked;
+pub(super) use self::probe::probe;
 use self::side::CudaSide;
 use super::budget::Budget;
 use super::fused::{Fused, MakeRecorder};

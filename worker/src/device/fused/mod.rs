@@ -11,7 +11,7 @@ use std::sync::Arc;
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Error, Result, Tensor, bail};
 use sconce::model::kernels as model;
-use sconce::model::kernels::{Angles, Kernels, LayerNorm, Normed, Recorder};
+use sconce::model::kernels::{Angles, Kernels, LayerNorm, Recorder};
 use sconce_kernels::{Element, activate, attend, embed, norm, pool, rotate, score};
 
 use self::side::Reading;
@@ -165,25 +165,35 @@ impl<S: Side> Fused<S> {
         rows: &Tensor,
         update: Option<&Tensor>,
         norm: &LayerNorm,
-        wants_sum: bool,
-    ) -> Result<Normed> {
+        sum: Option<&mut S::Memory<T>>,
+    ) -> Result<Tensor> {
         let side = &*self.side;
         let dims = rows.dims();
+        let mut out = self.room::<T>(dims)?;
         let (rows, update) = (Reading::of(rows)?, update.map(Reading::of).transpose()?);
         let (weight, bias) = (Reading::of(&norm.weight)?, norm.bias.as_ref().map(Reading::of).transpose()?);
-        let mut sum = wants_sum.then(|| self.room::<T>(dims)).transpose()?;
-        let mut out = self.room::<T>(dims)?;
         let call = norm::Norm {
             rows: rows.view(side)?,
             update: update.as_ref().map(|update| update.view(side)).transpose()?,
             weight: weight.view(side)?,
             bias: bias.as_ref().map(|bias| bias.view(side)).transpose()?,
             eps: norm.eps,
-            sum: sum.as_mut().map(|sum| side.view_room(sum)).transpose()?,
+            sum: sum.map(|sum| side.view_room(sum)).transpose()?,
             out: side.view_room(&mut out)?,
         };
         call.launch(side.driver()).map_err(Error::wrap)?;
-        Ok(Normed { sum: sum.map(|sum| self.tensor(sum, dims)), out: self.tensor(out, dims) })
+        Ok(self.tensor(out, dims))
+    }
+
+    fn norm_with_sum_as<T: Number + Element>(
+        &self,
+        rows: &Tensor,
+        update: &Tensor,
+        norm: &LayerNorm,
+    ) -> Result<(Tensor, Tensor)> {
+        let mut sum = self.room::<T>(rows.dims())?;
+        let out = self.norm_as::<T>(rows, Some(update), norm, Some(&mut sum))?;
+        Ok((self.tensor(sum, rows.dims()), out))
     }
 
     fn pool_as<T: Number + Element>(&self, rows: &Tensor, offsets: &Tensor, pooling: pool::Pooling) -> Result<Tensor> {
@@ -243,8 +253,12 @@ impl<S: Side> Kernels for Fused<S> {
         by_type!(qkv, T => self.attend_as::<T>(qkv, heads, tiles, reach))
     }
 
-    fn norm(&self, rows: &Tensor, update: Option<&Tensor>, norm: &LayerNorm, wants_sum: bool) -> Result<Normed> {
-        by_type!(rows, T => self.norm_as::<T>(rows, update, norm, wants_sum))
+    fn norm(&self, rows: &Tensor, update: Option<&Tensor>, norm: &LayerNorm) -> Result<Tensor> {
+        by_type!(rows, T => self.norm_as::<T>(rows, update, norm, None))
+    }
+
+    fn norm_with_sum(&self, rows: &Tensor, update: &Tensor, norm: &LayerNorm) -> Result<(Tensor, Tensor)> {
+        by_type!(rows, T => self.norm_with_sum_as::<T>(rows, update, norm))
     }
 
     fn pool(&self, rows: &Tensor, offsets: &Tensor, pooling: model::Pooling) -> Result<Tensor> {
