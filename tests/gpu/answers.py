@@ -5,10 +5,9 @@ import threading
 
 import grpc
 import numpy as np
-import torch
 from client import Client
-from exposition import detail
 from networks import Network, Rows
+from pytorch import Eager, reference
 from run import Run, model_of
 
 # ||ours - theirs|| / ||theirs|| of a row. docs/devices.md states them.
@@ -20,24 +19,24 @@ CALLERS = 8
 
 
 def step(run: Run) -> dict:
-    # The reference is exact: no TF32.
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
     server = run.serving()
     results, failures = [], []
     with Client(server.grpc) as client:
         for network in run.networks.values():
             rows = network.rows(ROWS_QUICK if run.quick else ROWS, f"{network.name} answers")
-            theirs = network.reference(rows, run.torch_device)
+            theirs = reference(network, rows, run.torch_device)
             for precision in run.precisions:
                 model = model_of(network.name, precision)
                 result = {"network": network.name, "precision": precision, "bound": BOUNDS[precision]}
                 results.append(result)
                 try:
                     result |= compare(client, server.grpc, network, model, rows, theirs)
+                    if run.on_gpu:
+                        # Says whether a bound is one that can be kept.
+                        result["pytorch"] = worst(Eager(network, precision, run.torch_device).answer(rows), theirs)
                     failures += [f"{model}: {fault}" for fault in wrong(result)]
                 except (grpc.RpcError, ArithmeticError) as error:
-                    result["error"] = f"{why(error)}; {detail(server.metrics, model)}"
+                    result["error"] = why(error)
                     failures.append(f"{model}: {result['error']}")
     return {"results": results, "failures": failures}
 

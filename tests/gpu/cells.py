@@ -8,10 +8,32 @@ from run import Run, model_of
 FULL = (128, 128)
 RAGGED = (16, 128)
 TINY = (32, 32)
+TINY_RAGGED = (8, 32)
 # Callers at once: as many as bring this many rows, within bounds.
 ROWS_AT_ONCE = 256
 CALLERS = (4, 64)
 CALLERS_QUICK = 4
+
+# Networks, precisions, rows of a request, lengths, and which of these sizes are compiled.
+PLAN = [
+    ("minilm", ("bf16", "f32"), (1, 8, 32, 128), FULL, (1, 32)),
+    ("bert", ("bf16", "f32"), (1, 8, 32, 128), FULL, (1, 32)),
+    ("minilm", ("bf16",), (32, 128), RAGGED, ()),
+    ("bert", ("bf16",), (32, 128), RAGGED, ()),
+    ("vit", ("bf16", "f32"), (1, 8, 32), FULL, (32,)),
+    ("resnet", ("bf16", "f32"), (1, 8, 32), FULL, (32,)),
+    ("minilm", ("f16", "tf32"), (1, 8, 32, 128), FULL, (32,)),
+    ("bert", ("f16", "tf32"), (1, 8, 32, 128), FULL, (32,)),
+    ("modernbert", ("bf16", "f32"), (1, 32), FULL, (32,)),
+    ("distilbert", ("bf16", "f32"), (1, 32), FULL, ()),
+    ("roberta", ("bf16", "f32"), (1, 32), FULL, ()),
+    ("xlm_roberta", ("bf16", "f32"), (1, 32), FULL, ()),
+    ("tabular", ("f32",), (1, 32, 128), FULL, ()),
+]
+PLAN_QUICK = [
+    *((name, ("f32",), (1, 8), TINY, ()) for name in ("minilm", "vit", "tabular")),
+    ("minilm", ("f32",), (8,), TINY_RAGGED, ()),
+]
 
 
 @dataclass(frozen=True)
@@ -59,33 +81,12 @@ class Cell:
 
 
 def cells(run: Run) -> list[Cell]:
-    if run.quick:
-        plan = [(name, ("f32",), (1, 8), TINY, ()) for name in ("minilm", "vit", "tabular")]
-    else:
-        plan = PLAN
+    """Those of the networks and precisions that there are."""
     return [
         Cell(run.networks[name], precision, rows, lengths, rows in compiled and run.on_gpu)
-        for name, precisions, sizes, lengths, compiled in plan
+        for name, precisions, sizes, lengths, compiled in (PLAN_QUICK if run.quick else PLAN)
         if name in run.networks
         for precision in precisions
         if precision in run.precisions
         for rows in sizes
     ]
-
-
-# Networks, precisions, rows of a request, lengths, and which of these sizes are compiled.
-PLAN = [
-    ("minilm", ("bf16", "f32"), (1, 8, 32, 128), FULL, (1, 32)),
-    ("bert", ("bf16", "f32"), (1, 8, 32, 128), FULL, (1, 32)),
-    ("minilm", ("bf16",), (8, 32, 128), RAGGED, ()),
-    ("bert", ("bf16",), (8, 32, 128), RAGGED, ()),
-    ("vit", ("bf16", "f32"), (1, 8, 32), FULL, (32,)),
-    ("resnet", ("bf16", "f32"), (1, 8, 32), FULL, (32,)),
-    ("minilm", ("f16", "tf32"), (1, 8, 32, 128), FULL, (32,)),
-    ("bert", ("f16", "tf32"), (1, 8, 32, 128), FULL, (32,)),
-    ("modernbert", ("bf16", "f32"), (1, 32), FULL, (32,)),
-    ("distilbert", ("bf16", "f32"), (1, 32), FULL, ()),
-    ("roberta", ("bf16", "f32"), (1, 32), FULL, ()),
-    ("xlm_roberta", ("bf16", "f32"), (1, 32), FULL, ()),
-    ("tabular", ("f32",), (1, 32, 128), FULL, ()),
-]

@@ -38,11 +38,7 @@ class Client:
 
     def infer(self, model: str, inputs: dict[str, np.ndarray]) -> Answer:
         """Raises grpc.RpcError as grpc does."""
-        request = self._messages["inference.ModelInferRequest"](model_name=model)
-        for name, array in inputs.items():
-            request.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
-            request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
-        answer = self._infer(request, timeout=SECONDS_MAX)
+        answer = self._messages["inference.ModelInferResponse"].FromString(self.call(self.encoded(model, inputs)))
         outputs = {
             output.name: np.frombuffer(raw, NUMPY[output.datatype]).reshape(output.shape)
             for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
@@ -50,13 +46,22 @@ class Client:
         parameters = answer.parameters
         return Answer(outputs, parameters["rung"].string_param if "rung" in parameters else None)
 
+    def encoded(self, model: str, inputs: dict[str, np.ndarray]) -> bytes:
+        """A request as it is sent."""
+        request = self._messages["inference.ModelInferRequest"](model_name=model)
+        for name, array in inputs.items():
+            request.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
+            request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
+        return request.SerializeToString()
+
+    def call(self, encoded: bytes) -> bytes:
+        """The answer as it comes. Raises grpc.RpcError as grpc does."""
+        return self._call(encoded, timeout=SECONDS_MAX)
+
     @cached_property
-    def _infer(self):
-        return self.channel.unary_unary(
-            INFER,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=self._messages["inference.ModelInferResponse"].FromString,
-        )
+    def _call(self):
+        """Without serializers, so that a request can be encoded once and sent often."""
+        return self.channel.unary_unary(INFER)
 
     @cached_property
     def _messages(self) -> dict:

@@ -13,6 +13,7 @@ from callers import Callers
 from client import Client
 from networks import ImageNetwork, Network, TextNetwork
 from processes import WORKER, worker_pid, worker_pids
+from pytorch import reference
 from run import SERVER, Run, model_of, write_model
 from waiting import wait_for
 
@@ -34,7 +35,7 @@ class Asked:
         self.network, self.model = network, model_of(network.name, "f32")
         inputs = network.short_rows(ROWS, f"{network.name} faults")
         self.rows = [taken(inputs, [at]) for at in range(ROWS)]
-        self.answers = network.reference(inputs, run.torch_device)
+        self.answers = reference(network, inputs, run.torch_device)
 
     @staticmethod
     def connect(address: str) -> Client:
@@ -112,7 +113,7 @@ def ids_out_of_range(client: Client, network: TextNetwork) -> dict:
 def not_a_number(run: Run, client: Client, network: ImageNetwork) -> dict:
     """One row of a request is no picture; those beside it are answered as if it were not there."""
     rows = network.rows(3, f"{network.name} poison")
-    theirs = network.reference(rows, run.torch_device)[[0, 2]]
+    theirs = reference(network, rows, run.torch_device)[[0, 2]]
     rows["pixel_values"][1] = np.nan
     answer = client.infer(model_of(network.name, "f32"), rows)
     ours = answer.outputs[network.output]

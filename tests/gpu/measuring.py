@@ -5,24 +5,30 @@ import json
 import statistics
 from pathlib import Path
 
+import compiling
+import grpc
 import torch
 from cells import Cell, cells
+from load import closed_loop
+from networks import Rows
 from pytorch import Compiled, Eager, compiled
 from run import Run
 from sconce_bench import bench
 
 ROUNDS = {True: 2, False: 3}
 SECONDS = {True: 0.4, False: 0.7}
-WARM_UP = "300ms"
+WARM_UP_SECONDS = 0.3
 CONNECTIONS = 4
 # Different requests of texts, sent in turn. Pictures and rows of numbers are made by the load tester.
 VARIANTS = 8
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 # What a cell may take beside its rounds, and what is kept for the end of the check.
 SETTING_UP_SECONDS, END_SECONDS, COMPILE_SECONDS = 3.0, 5.0, 60.0
 
 
 def step(run: Run) -> dict:
     """As many cells as there is time for; the rest are named."""
+    compiling.end(run)
     results, left_out, failures = [], [], []
     for cell in cells(run):
         if run.left() < seconds_of(run) + END_SECONDS:
@@ -30,7 +36,7 @@ def step(run: Run) -> dict:
             continue
         try:
             results.append(cell.name | measure(run, cell))
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, grpc.RpcError) as error:
             failures.append(f"{cell.name}: {error}")
         release()
     if left_out:
@@ -46,26 +52,32 @@ def seconds_of(run: Run) -> float:
 def measure(run: Run, cell: Cell) -> dict:
     """Medians of the rounds. Raises AssertionError if a request was not answered well."""
     inputs, seconds = cell.inputs(), SECONDS[run.quick]
-    sides: list[Eager] = [Eager(cell.network, cell.precision, run.torch_device)]
-    sides[0].warm_up(inputs)
-    without = None
-    if cell.compiles and run.left() > COMPILE_SECONDS + seconds_of(run):
-        made = compiled(cell.network, cell.precision, run.torch_device, inputs)
-        if isinstance(made, Compiled):
-            sides.append(made)
-        else:
-            without = made
-    flags = load_flags(run, cell)
+    contenders, lacks = pytorch_of(run, cell, inputs)
+    flags = None if cell.is_ragged else load_flags(run, cell)
     rounds = []
     for _ in range(ROUNDS[run.quick]):
-        one = served(run, cell, flags)
-        one |= {side.how: figures(side.times(inputs, seconds), cell.rows) for side in sides}
+        one = served_ragged(run, cell) if flags is None else served(run, cell, flags)
+        for each in contenders:
+            took = each.times(inputs, seconds)
+            one[each.how] = figures(took, cell.rows, sum(took))
         rounds.append(one)
-    return summary(rounds) | ({"not_compiled": without} if without else {})
+    return summary(rounds) | lacks
+
+
+def pytorch_of(run: Run, cell: Cell, inputs: Rows) -> tuple[list[Eager], dict]:
+    """PyTorch as it is and, where wanted and possible, compiled; and why not, if it should have been."""
+    eager = Eager(cell.network, cell.precision, run.torch_device)
+    eager.warm_up(inputs)
+    if not cell.compiles:
+        return [eager], {}
+    if run.left() < COMPILE_SECONDS + seconds_of(run):
+        return [eager], {"not_compiled": "no time was left for it"}
+    made = compiled(cell.network, cell.precision, run.torch_device, inputs)
+    return ([eager, made], {}) if isinstance(made, Compiled) else ([eager], {"not_compiled": made})
 
 
 def load_flags(run: Run, cell: Cell) -> list[str]:
-    """What the load tester sends."""
+    """What the load tester is to send."""
     if not cell.is_text:
         return ["--rows", str(cell.rows)]
     path = run.folder / "requests.jsonl"
@@ -73,7 +85,7 @@ def load_flags(run: Run, cell: Cell) -> list[str]:
     return ["--input", str(path)]
 
 
-def write_requests(path: Path, requests: list) -> None:
+def write_requests(path: Path, requests: list[Rows]) -> None:
     with path.open("w") as file:
         for rows in requests:
             tensors = [
@@ -84,27 +96,44 @@ def write_requests(path: Path, requests: list) -> None:
 
 
 def served(run: Run, cell: Cell, flags: list[str]) -> dict:
-    """The server, asked by one caller and by many."""
+    """The server, asked by one caller and by many, through its own load tester."""
     callers = cell.callers(run.quick)
     report = bench(
         run.serving().grpc, cell.model, *flags, "--concurrency", f"1,{callers}", "--connections", str(CONNECTIONS),
-        "--duration", f"{SECONDS[run.quick]}s", "--warmup", WARM_UP,
+        "--duration", f"{SECONDS[run.quick]}s", "--warmup", f"{WARM_UP_SECONDS}s",
     )  # fmt: skip
     for step in report["steps"]:
         assert step["failed"] == 0, step["errors"]
     return {
-        f"server, {step['concurrency']} at once": {
+        side(step["concurrency"]): {
             "rows_per_second": step["rows_per_second"],
-            **{name: step["latency_seconds"][name] for name in ("p50", "p90", "p99")},
+            **{name: step["latency_seconds"][name] for name in PERCENTILES},
         }
         for step in report["steps"]
     }
 
 
-def figures(took: list[float], rows: int) -> dict:
+def served_ragged(run: Run, cell: Cell) -> dict:
+    """The same for rows of different lengths in one request."""
+    address, seconds = run.serving().grpc, SECONDS[run.quick]
+    requests = [cell.inputs(variant) for variant in range(VARIANTS)]
+    sides = {}
+    for callers in (1, cell.callers(run.quick)):
+        took = closed_loop(address, cell.model, requests, callers, WARM_UP_SECONDS, seconds)
+        assert took, f"nothing was answered within {seconds} s"
+        sides[side(callers)] = figures(took, cell.rows, seconds)
+    return sides
+
+
+def side(callers: int) -> str:
+    return f"server, {callers} at once"
+
+
+def figures(took: list[float], rows: int, seconds: float) -> dict:
+    """Of requests or batches of so many rows, which took this long each and these seconds together."""
     ordered = sorted(took)
     at = {name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] for name, share in PERCENTILES.items()}
-    return {"rows_per_second": rows * len(took) / sum(took)} | at
+    return {"rows_per_second": rows * len(took) / seconds} | at
 
 
 def summary(rounds: list[dict]) -> dict:
@@ -127,6 +156,3 @@ def release() -> None:
     torch.compiler.reset()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}

@@ -89,15 +89,6 @@ class Network:
         """What `module`, this network's own or a copy of it, answers: [rows, …]."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def reference(self, rows: Rows, device: str) -> np.ndarray:
-        """The answer of PyTorch in f32."""
-        module = self.module.to(device)
-        tensors = {name: torch.from_numpy(array).to(device) for name, array in rows.items()}
-        answer = self.forward(module, tensors).cpu().numpy()
-        self.module.to("cpu")
-        return answer
-
 
 class TextNetwork(Network):
     """An encoder of token ids. Rows are of all lengths up to `length_max`, which one of them has."""

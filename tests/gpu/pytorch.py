@@ -28,6 +28,7 @@ class Eager:
 
     @torch.inference_mode()
     def answer(self, rows: Rows) -> np.ndarray:
+        use_tf32(self.precision == "tf32")
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
         tensors = {name: self.as_taken(tensor) for name, tensor in tensors.items()}
         return self.forward(tensors).float().cpu().numpy()
@@ -36,13 +37,11 @@ class Eager:
         return tensor.to(TYPES[self.precision]) if tensor.is_floating_point() else tensor
 
     def warm_up(self, rows: Rows) -> None:
-        use_tf32(self.precision == "tf32")
         for _ in range(WARM_UPS):
             self.answer(rows)
 
     def times(self, rows: Rows, seconds: float) -> list[float]:
         """How long each batch took that was run in this time: one at least."""
-        use_tf32(self.precision == "tf32")
         took = []
         began = ended = time.perf_counter()
         while not took or ended - began < seconds:
@@ -75,6 +74,11 @@ def compiled(network: Network, precision: str, device: str, rows: Rows) -> Compi
         except Exception as error:  # The compiler has many ways to fail, and none may end the check.
             why = f"{mode}: {type(error).__name__}: {error}"[:300]
     return why
+
+
+def reference(network: Network, rows: Rows, device: str) -> np.ndarray:
+    """What everything is compared with: f32 without shortcuts."""
+    return Eager(network, "f32", device).answer(rows)
 
 
 def use_tf32(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Run:
     folder: Path
     networks: dict[str, Network] = field(default_factory=dict)
     server: SconceServer | None = None
+    compiler: subprocess.Popen | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -90,7 +92,7 @@ def write_model(repository: Path, network: Network, model: str, policy: str, pre
     settings = repository / model / "model.toml"
     # It may be the first one's.
     settings.unlink(missing_ok=True)
-    rows, warm_up = (32, "100ms") if quick else (network.rows_max, "2s")
+    rows, warm_up = (32, "100ms") if quick else (network.rows_max, "500ms")
     settings.write_text(
         f"max_batch_size = {rows}\n[batching]\nmax_batch_tokens = 32768\n"
         f'[device]\npolicy = "{policy}"\nprecision = "{precision}"\n[warmup]\ntime_max = "{warm_up}"\n'
