@@ -10,7 +10,7 @@ from networks import Network, Rows
 from pytorch import Eager, reference
 from run import Run, model_of
 
-# ||ours - theirs|| / ||theirs|| of a row. docs/devices.md states them.
+# ||ours - theirs|| / ||theirs|| of a row. docs/gpu.md states them.
 BOUNDS = {"f32": 1e-4, "tf32": 2e-3, "f16": 5e-3, "bf16": 2e-2}
 ROWS = 48
 ROWS_QUICK = 12

@@ -12,7 +12,8 @@ TINY_RAGGED = (8, 32)
 # Callers at once: as many as bring this many rows, within bounds.
 ROWS_AT_ONCE = 256
 CALLERS = (4, 64)
-CALLERS_QUICK = 4
+# Processors take long for more, and are kept busy by few.
+ROWS_ON_CPU, CALLERS_ON_CPU = 8, 4
 
 # Networks, precisions, rows of a request, lengths, and which of these sizes are compiled.
 PLAN = [
@@ -75,9 +76,9 @@ class Cell:
             del rows["attention_mask"]
         return rows
 
-    def callers(self, quick: bool) -> int:
+    def callers(self, on_gpu: bool) -> int:
         least, most = CALLERS
-        return CALLERS_QUICK if quick else min(most, max(least, ROWS_AT_ONCE // self.rows))
+        return min(most, max(least, ROWS_AT_ONCE // self.rows)) if on_gpu else CALLERS_ON_CPU
 
 
 def cells(run: Run) -> list[Cell]:
@@ -89,4 +90,5 @@ def cells(run: Run) -> list[Cell]:
         for precision in precisions
         if precision in run.precisions
         for rows in sizes
+        if run.on_gpu or rows <= ROWS_ON_CPU
     ]

@@ -55,7 +55,7 @@ def step(run: Run) -> dict:
     images = [network for network in run.networks.values() if isinstance(network, ImageNetwork)]
     models = run.folder / "faults"
     for network in {*loaded, *images[:1]}:
-        write_model(models, network, model_of(network.name, "f32"), "prefer-gpu", "f32", run.quick)
+        write_model(run, models, network, "prefer-gpu", "f32")
     results, failures = {}, []
     with run.new_server(models) as server, Callers(server, [Asked(run, network) for network in loaded]) as callers:
         for name, signalled in FAULTS.items():

@@ -2,7 +2,7 @@
 
 from exposition import readiness
 from networks import MAKERS, lacking
-from run import Run, model_of, write_model
+from run import Run, write_model
 
 
 def step(run: Run) -> dict:
@@ -18,7 +18,7 @@ def step(run: Run) -> dict:
             made[name] = {"parameters": sum(tensor.numel() for tensor in network.module.parameters())}
             for precision in run.precisions:
                 # Nothing but the worker may answer.
-                write_model(run.models, network, model_of(name, precision), "require-gpu", precision, run.quick)
+                write_model(run, run.models, network, "require-gpu", precision)
     models = readiness(run.serving().metrics)["models"]
     failures += [f"{each['model']}: {each.get('detail', 'not ready')}" for each in models if not each["ready"]]
     return {"models": made, "left_out": without, "failures": failures}

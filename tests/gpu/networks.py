@@ -30,6 +30,8 @@ from transformers import (
 CLASSES = 16
 # Below it are the tokens that mean something to a model, such as RoBERTa's padding, which takes no position.
 FIRST_WORD = 5
+# A text has few words of its own: the means over many would be much alike.
+WORDS = 8
 # Pictures are drawn at so many places to each side and enlarged: noise would look alike to a network.
 PICTURE_PLACES = 7
 # What ResNets take whose folder says nothing of it.
@@ -110,7 +112,8 @@ class TextNetwork(Network):
         each = random.integers(*lengths, count, endpoint=True)
         each[0] = lengths[1]
         mask = (np.arange(lengths[1]) < each[:, np.newaxis]).astype(np.int64)
-        ids = random.integers(FIRST_WORD, self.vocabulary, mask.shape)
+        words = random.integers(FIRST_WORD, self.vocabulary, (count, WORDS))
+        ids = np.take_along_axis(words, random.integers(WORDS, size=mask.shape), axis=1)
         return {"input_ids": ids * mask, "attention_mask": mask}
 
     def forward(self, module, rows):

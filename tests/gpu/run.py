@@ -16,6 +16,8 @@ SERVER = "sconce"
 READY_SECONDS_MAX = 240.0
 # The largest request that is measured, of pictures.
 MESSAGE_BYTES_MAX = "128MiB"
+# More than all callers ask for at once.
+QUEUE_ROWS_MAX = 4096
 
 
 @dataclass
@@ -55,6 +57,15 @@ class Run:
         """Seconds until the run must be over."""
         return self.ends - time.monotonic()
 
+    def batch_of(self, network: Network) -> tuple[int, int, str]:
+        """The largest batch of a model in rows and in tokens, and how long to warm up with it.
+
+        On the CPU, batches are such as it is done with long before they count as overdue.
+        """
+        if self.quick:
+            return 32, 2048, "100ms"
+        return (network.rows_max, 32768, "500ms") if self.on_gpu else (16, 2048, "2s")
+
     def new_server(self, models: Path) -> SconceServer:
         os.environ["SCONCE_BIN"] = str(self.bin / SERVER)
         return SconceServer(
@@ -82,9 +93,10 @@ def model_of(network: str, precision: str) -> str:
     return f"{network}-{precision}"
 
 
-def write_model(repository: Path, network: Network, model: str, policy: str, precision: str, quick: bool) -> None:
+def write_model(run: Run, repository: Path, network: Network, policy: str, precision: str) -> None:
     """One model of a network, whose files are those of the network's first one there."""
-    first = next(repository.glob(f"{network.name}-*"), None)
+    model = model_of(network.name, precision)
+    first = next(repository.glob(model_of(network.name, "*")), None)
     if first is None:
         network.save(repository, model)
     else:
@@ -92,8 +104,8 @@ def write_model(repository: Path, network: Network, model: str, policy: str, pre
     settings = repository / model / "model.toml"
     # It may be the first one's.
     settings.unlink(missing_ok=True)
-    rows, warm_up = (32, "100ms") if quick else (network.rows_max, "500ms")
+    rows, tokens, warm_up = run.batch_of(network)
     settings.write_text(
-        f"max_batch_size = {rows}\n[batching]\nmax_batch_tokens = 32768\n"
+        f"max_batch_size = {rows}\n[batching]\nmax_batch_tokens = {tokens}\nqueue_rows_max = {QUEUE_ROWS_MAX}\n"
         f'[device]\npolicy = "{policy}"\nprecision = "{precision}"\n[warmup]\ntime_max = "{warm_up}"\n'
     )
