@@ -1,5 +1,6 @@
 """Compares what the server's worker answers with PyTorch in f32, for every network and precision."""
 
+import math
 import queue
 import threading
 
@@ -19,26 +20,34 @@ CALLERS = 8
 
 
 def step(run: Run) -> dict:
-    server = run.serving()
     results, failures = [], []
-    with Client(server.grpc) as client:
+    with Client(run.serving().grpc) as client:
         for network in run.networks.values():
             rows = network.rows(ROWS_QUICK if run.quick else ROWS, f"{network.name} answers")
             theirs = reference(network, rows, run.torch_device)
             for precision in run.precisions:
-                model = model_of(network.name, precision)
                 result = {"network": network.name, "precision": precision, "bound": BOUNDS[precision]}
+                result |= compared(run, client, network, precision, (rows, theirs))
                 results.append(result)
-                try:
-                    result |= compare(client, server.grpc, network, model, rows, theirs)
-                    if run.on_gpu:
-                        # Says whether a bound is one that can be kept.
-                        result["pytorch"] = worst(Eager(network, precision, run.torch_device).answer(rows), theirs)
-                    failures += [f"{model}: {fault}" for fault in wrong(result)]
-                except (grpc.RpcError, ArithmeticError) as error:
-                    result["error"] = why(error)
-                    failures.append(f"{model}: {result['error']}")
+                failures += [f"{model_of(network.name, precision)}: {told}" for told in wrong(result)]
     return {"results": results, "failures": failures}
+
+
+def compared(run: Run, client: Client, network: Network, precision: str, known: tuple[Rows, np.ndarray]) -> dict:
+    """`compare`, or why it could not be done; on a GPU with PyTorch's own distance, which tells whether a bound can be kept."""
+    try:
+        result = compare(client, run.serving().grpc, network, model_of(network.name, precision), *known)
+    except (grpc.RpcError, ArithmeticError) as error:
+        return {"error": why(error)}
+    return result | ({"pytorch": own(run, network, precision, *known)} if run.on_gpu else {})
+
+
+def own(run: Run, network: Network, precision: str, rows: Rows, theirs: np.ndarray) -> float | None:
+    """None also if it cannot compute the network so."""
+    try:
+        return worst(Eager(network, precision, run.torch_device).answer(rows), theirs)
+    except RuntimeError:
+        return None
 
 
 def why(error: Exception) -> str:
@@ -109,9 +118,10 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs, axis=1)
 
 
-def worst(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """NaN, if there is one."""
-    return float(distance(ours, theirs).max())
+def worst(ours: np.ndarray, theirs: np.ndarray) -> float | None:
+    """None if some are no numbers."""
+    far = float(distance(ours, theirs).max())
+    return far if math.isfinite(far) else None
 
 
 def nearest(theirs: np.ndarray) -> float:
@@ -121,12 +131,15 @@ def nearest(theirs: np.ndarray) -> float:
 
 def wrong(result: dict) -> list[str]:
     """What is wrong with a comparison."""
+    if "error" in result:
+        return [result["error"]]
     bound, told = result["bound"], []
     for way in ("together", "shuffled", "alone", "in_company"):
-        # NaN is not within any bound.
-        if not result[way] <= bound:
+        if result[way] is None:
+            told.append(f"{way} an answer is not a number")
+        elif result[way] > bound:
             told.append(f"{way} a row is {result[way]:.1e} from PyTorch's, and may be {bound:.0e}")
-    if not result["nearest_rows"] > bound:
+    if result["nearest_rows"] <= bound:
         told.append(f"its rows are too much alike: {result['nearest_rows']:.1e} for a bound of {bound:.0e}")
     if result["rungs"] != ["worker"]:
         told.append(f"answered by {', '.join(result['rungs'])}")

@@ -31,6 +31,7 @@ from networks import MAKERS
 from run import Run
 from unpack import unpacked
 
+
 def stop(run: Run) -> dict:
     """The server that has answered all the while ends as it should."""
     run.stop()

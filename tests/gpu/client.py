@@ -65,13 +65,11 @@ class Client:
 
     @cached_property
     def _messages(self) -> dict:
-        """The classes of the protocol's messages, by their full names."""
-        told = (descriptor_pb2.FileDescriptorProto.FromString(file) for file in self._files())
-        return message_factory.GetMessages(list(told), pool=descriptor_pool.DescriptorPool())
+        return classes(self._files(), "inference.ModelInferRequest", "inference.ModelInferResponse")
 
     def _files(self) -> list[bytes]:
         """The descriptors of the service's files, by the server's reflection."""
-        messages = reflection_messages()
+        messages = classes([reflection_file()], "reflection.Request", "reflection.Response")
         ask = self.channel.stream_stream(
             REFLECTION,
             request_serializer=lambda message: message.SerializeToString(),
@@ -81,7 +79,15 @@ class Client:
         return list(next(ask(iter([asked]), timeout=SECONDS_MAX)).files.descriptors)
 
 
-def reflection_messages() -> dict:
+def classes(files: list[bytes], *names: str) -> dict:
+    """The classes of messages that are declared in these files, by their full names."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in files:
+        pool.AddSerializedFile(file)
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names}
+
+
+def reflection_file() -> bytes:
     """Those fields of grpc.reflection.v1 that are needed: https://github.com/grpc/grpc-proto has them all."""
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="reflection.proto", package="reflection", syntax="proto3")
@@ -91,4 +97,4 @@ def reflection_messages() -> dict:
     file.message_type.add(name="Files").field.add(name="descriptors", number=1, **field)
     field = {"type": kind.TYPE_MESSAGE, "label": kind.LABEL_OPTIONAL, "type_name": ".reflection.Files"}
     file.message_type.add(name="Response").field.add(name="files", number=4, **field)
-    return message_factory.GetMessages([file], pool=descriptor_pool.DescriptorPool())
+    return file.SerializeToString()

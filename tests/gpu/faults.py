@@ -24,8 +24,9 @@ ROWS = 32
 CALLS_BEFORE, CALLS_AFTER = 300, 200
 RESTART_SECONDS_MAX = 60.0
 FAULTS = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
-DEMO_SECONDS = {True: "4", False: "5"}
-SHOWN_ERRORS = 5
+DEMO_SECONDS, DEMO_SECONDS_QUICK = "5", "4"
+# Errors of clients, and characters of what the demo printed.
+SHOWN_ERRORS, SHOWN = 5, 1000
 
 
 class Asked:
@@ -51,31 +52,27 @@ class Asked:
 
 def step(run: Run) -> dict:
     loaded = [network for name, network in run.networks.items() if name in LOADED] or [*run.networks.values()][:1]
-    texts = [network for network in loaded if isinstance(network, TextNetwork)]
-    images = [network for network in run.networks.values() if isinstance(network, ImageNetwork)]
+    images = [network for network in run.networks.values() if isinstance(network, ImageNetwork)][:1]
     models = run.folder / "faults"
-    for network in {*loaded, *images[:1]}:
+    for network in {*loaded, *images}:
         write_model(run, models, network, "prefer-gpu", "f32")
-    results, failures = {}, []
+    results = {}
     with run.new_server(models) as server, Callers(server, [Asked(run, network) for network in loaded]) as callers:
         for name, signalled in FAULTS.items():
-            results[name] = happen(server, callers, signalled)
-        pid = worker_pid(server)
-        with Client(server.grpc) as client:
-            for network in texts[:1]:
-                results["ids out of range"] = ids_out_of_range(client, network)
-            for network in images[:1]:
-                results["not a number"] = not_a_number(run, client, network)
-        callers.wait_for_calls(CALLS_AFTER)
-        if worker_pids(server) != [pid]:
-            failures.append("an input ended the worker")
-        results["calls"] = len(callers.calls)
+            results[name] = tried(happen, server, callers, signalled)
+        results["poison"] = tried(poison, run, server, callers, [*loaded, *images])
+    results["demo"] = tried(demo, run)
     errors = list(callers.failures.queue)
-    failures += errors[:SHOWN_ERRORS]
-    failures += [result["wrong"] for result in results.values() if isinstance(result, dict) and result.get("wrong")]
-    results["errors"] = len(errors)
-    results["demo"], told = demo(run)
-    return results | {"failures": failures + told}
+    failures = [f"{name}: {result['wrong']}" for name, result in results.items() if "wrong" in result]
+    return results | {"calls": len(callers.calls), "errors": len(errors), "failures": failures + errors[:SHOWN_ERRORS]}
+
+
+def tried(what, *arguments) -> dict:
+    """What it found; under `wrong`, what should not have been."""
+    try:
+        return what(*arguments)
+    except (AssertionError, grpc.RpcError, OSError, subprocess.SubprocessError) as error:
+        return {"wrong": why(error)}
 
 
 def happen(server, callers: Callers, signalled: signal.Signals) -> dict:
@@ -99,15 +96,29 @@ def happen(server, callers: Callers, signalled: signal.Signals) -> dict:
     }  # fmt: skip
 
 
+def poison(run: Run, server, callers: Callers, networks: list[Network]) -> dict:
+    """Inputs that would hurt a device, in the middle of traffic. Raises AssertionError if one did, or was not answered right."""
+    pid, found = worker_pid(server), {}
+    with Client(server.grpc) as client:
+        for network in networks:
+            if isinstance(network, TextNetwork):
+                found |= ids_out_of_range(client, network)
+            elif isinstance(network, ImageNetwork):
+                found |= not_a_number(run, client, network)
+    callers.wait_for_calls(CALLS_AFTER)
+    assert worker_pids(server) == [pid], "an input ended the worker"
+    return found
+
+
 def ids_out_of_range(client: Client, network: TextNetwork) -> dict:
     """A token that the vocabulary does not have is refused before it can reach the device."""
     ids = np.array([[1, network.vocabulary, 2]])
     try:
         client.infer(model_of(network.name, "f32"), {"input_ids": ids})
     except grpc.RpcError as error:
-        refused = error.code() == grpc.StatusCode.INVALID_ARGUMENT and "input_ids" in error.details()
-        return {"answer": error.details(), "wrong": "" if refused else f"ids out of range: {why(error)}"}
-    return {"answer": "an answer", "wrong": "ids out of range were answered"}
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "input_ids" in error.details(), why(error)
+        return {"ids_out_of_range": error.details()}
+    raise AssertionError("ids out of range were answered")
 
 
 def not_a_number(run: Run, client: Client, network: ImageNetwork) -> dict:
@@ -118,17 +129,17 @@ def not_a_number(run: Run, client: Client, network: ImageNetwork) -> dict:
     answer = client.infer(model_of(network.name, "f32"), rows)
     ours = answer.outputs[network.output]
     far = float(distance(ours[[0, 2]], theirs).max())
-    wrong = "" if far <= BOUNDS["f32"] else f"beside NaN, rows are {far:.1e} from PyTorch's"
-    if np.isfinite(ours[1]).all():
-        wrong = "NaN was answered with numbers"
-    return {"beside": far, "rung": answer.rung, "wrong": wrong}
+    assert far <= BOUNDS["f32"], f"beside NaN, rows are {far:.1e} from PyTorch's"
+    assert not np.isfinite(ours[1]).all(), "NaN was answered with numbers"
+    return {"beside_nan": {"distance": far, "rung": answer.rung}}
 
 
-def demo(run: Run) -> tuple[dict, list[str]]:
+def demo(run: Run) -> dict:
     """`sconce demo --kill-device`, whose exit code says whether a client noticed: the worker gets garbage there, too."""
-    command = [run.bin / SERVER, "demo", "--kill-device", "--seconds", DEMO_SECONDS[run.quick]]
-    command += ["--worker", run.bin / WORKER]
+    seconds = DEMO_SECONDS_QUICK if run.quick else DEMO_SECONDS
+    command = [run.bin / SERVER, "demo", "--kill-device", "--seconds", seconds, "--worker", run.bin / WORKER]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    printed = done.stdout.strip().splitlines()
-    wrong = [] if done.returncode == 0 else [f"the demo of faults ended with {done.returncode}: {done.stderr[-500:]}"]
-    return {"exit_code": done.returncode, "printed": printed}, wrong
+    result = {"exit_code": done.returncode, "printed": done.stdout.strip().splitlines()}
+    if done.returncode != 0:
+        result["wrong"] = f"it ended with {done.returncode}: {(done.stdout + done.stderr)[-SHOWN:]}"
+    return result

@@ -31,7 +31,7 @@ CLASSES = 16
 # Below it are the tokens that mean something to a model, such as RoBERTa's padding, which takes no position.
 FIRST_WORD = 5
 # A text has few words of its own: the means over many would be much alike.
-WORDS = 8
+WORDS = 4
 # Pictures are drawn at so many places to each side and enlarged: noise would look alike to a network.
 PICTURE_PLACES = 7
 # What ResNets take whose folder says nothing of it.

@@ -62,10 +62,14 @@ def of_answers(told: dict) -> list[str]:
 def worst(result: dict | None) -> str:
     if result is None:
         return ""
-    if "together" not in result:
+    if "error" in result:
         return "not answered"
-    own = f" ({result['pytorch']:.0e})" if "pytorch" in result else ""
-    return f"{max(result[way] for way in WAYS):.0e}{own}"
+    own = f" ({distance([result['pytorch']])})" if "pytorch" in result else ""
+    return distance([result[way] for way in WAYS]) + own
+
+
+def distance(each: list[float | None]) -> str:
+    return "no number" if None in each else f"{max(each):.0e}"
 
 
 def of_faults(told: dict) -> list[str]:
@@ -75,7 +79,7 @@ def of_faults(told: dict) -> list[str]:
             milliseconds(each["slowest_seconds"]), milliseconds(each["process_again_seconds"]),
             milliseconds(each["worker_alone_again_seconds"]),
         ]
-        for fault, each in told.items() if fault in FAULTS
+        for fault, each in told.items() if fault in FAULTS and "wrong" not in each
     ]  # fmt: skip
     head = ("the worker is", "answers", "of them", "slowest", "a process again after", "the worker alone again after")
     return [*table(head, rows), f"Errors seen by clients: {told.get('errors', '?')}.", ""]

@@ -1,7 +1,6 @@
 """The check of tests/gpu itself: that it fails where something is wrong. Here the worker computes on the CPU."""
 
 import copy
-import math
 import os
 import sys
 import time
@@ -28,8 +27,9 @@ GOOD = {
 }  # fmt: skip
 WRONG = {
     "far off": ({"shuffled": 2e-4}, "shuffled a row is 2.0e-04 from PyTorch's, and may be 1e-04"),
-    "not a number": ({"alone": math.nan}, "alone a row is nan from PyTorch's, and may be 1e-04"),
+    "not a number": ({"alone": None}, "alone an answer is not a number"),
     "all alike": ({"nearest_rows": 1e-5}, "its rows are too much alike: 1.0e-05 for a bound of 1e-04"),
+    "no answer": ({"error": "no rung answers"}, "no rung answers"),
     "another rung": ({"rungs": ["cpu", "worker"]}, "answered by cpu, worker"),
 }
 
@@ -81,6 +81,12 @@ def test_anothers_rows_are_seen_under_load(run):
         asked.answers = np.roll(asked.answers, 1, axis=0)
         with pytest.raises(AssertionError, match="from PyTorch's answer"):
             callers.wait_for_calls(1000)
+
+
+def test_what_is_no_number_is_told():
+    rows = np.ones((2, 3), dtype=np.float32)
+    assert answers.worst(rows, rows) == 0.0
+    assert answers.worst(np.full_like(rows, np.nan), rows) is None
 
 
 def test_kernels_results_are_read():
