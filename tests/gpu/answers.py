@@ -14,7 +14,7 @@ from run import Run, model_of
 # ||ours - theirs|| / ||theirs|| of a row. docs/gpu.md states them.
 BOUNDS = {"f32": 1e-4, "tf32": 2e-3, "f16": 5e-3, "bf16": 2e-2}
 ROWS = 48
-ROWS_QUICK = 12
+ROWS_ON_CPU = 12
 ALONE = 6
 CALLERS = 8
 
@@ -23,7 +23,7 @@ def step(run: Run) -> dict:
     results, failures = [], []
     with Client(run.serving().grpc) as client:
         for network in run.networks.values():
-            rows = network.rows(ROWS_QUICK if run.quick else ROWS, f"{network.name} answers")
+            rows = network.rows(ROWS if run.on_gpu else ROWS_ON_CPU, f"{network.name} answers")
             theirs = reference(network, rows, run.torch_device)
             for precision in run.precisions:
                 result = {"network": network.name, "precision": precision, "bound": BOUNDS[precision]}

@@ -82,7 +82,10 @@ def take_all(flags: argparse.Namespace, folder: Path, began: float) -> dict:
     try:
         return {name: take(name, step, run) for name, step in STEPS.items()}
     finally:
+        # If that was interrupted, nothing may be left behind.
         compiling.end(run)
+        if run.server is not None:
+            run.server.process.kill()
 
 
 def arguments() -> argparse.Namespace:

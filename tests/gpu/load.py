@@ -1,4 +1,4 @@
-"""A closed loop of callers, for requests that `sconce bench` does not send: it knows no inputs that a model leaves to the client."""
+"""A closed loop of callers, for requests that `sconce bench` does not send: those with inputs that a model does not ask for."""
 
 import threading
 import time

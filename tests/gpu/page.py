@@ -87,7 +87,8 @@ def of_faults(told: dict) -> list[str]:
 
 def of_measurements(told: dict) -> list[str]:
     head = (
-        "model", "precision", "rows", "tokens", "p50 / p99 at 1", "rows/s", "PyTorch eager", "compiled", "times eager", "times compiled",
+        "model", "precision", "rows", "tokens", "p50 / p99 at 1", "rows/s", "PyTorch eager", "compiled", "times eager",
+        "times compiled",
     )  # fmt: skip
     rows = [measured(each) for each in told.get("results", ())]
     left_out = len(told.get("left_out", ()))

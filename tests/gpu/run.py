@@ -64,7 +64,7 @@ class Run:
         """
         if self.quick:
             return 32, 2048, "100ms"
-        return (network.rows_max, 32768, "500ms") if self.on_gpu else (16, 2048, "2s")
+        return (network.rows_max, 32768, "500ms") if self.on_gpu else (network.rows_max // 16, 2048, "2s")
 
     def new_server(self, models: Path) -> SconceServer:
         os.environ["SCONCE_BIN"] = str(self.bin / SERVER)
