@@ -23,7 +23,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults triton kserve bench export)
+steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults gpu triton kserve bench export)
 
 about() {
     case $1 in
@@ -39,6 +39,7 @@ about() {
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
         faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
+        gpu) echo "the check for machines with a GPU, on the worker that computes on the CPU" ;;
         triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
         bench) echo "sconce bench against a real Triton" ;;
@@ -203,6 +204,17 @@ step_faults() {
     "$server" demo --kill-device
 }
 
+# In a folder that goes with it: what is written there is looked at by page.py and by nobody else.
+step_gpu() {
+    local server python report
+    server=$(server_path)
+    python=$(venv tests/python/requirements-export.txt)
+    report=$(mktemp -d)
+    "$python" tests/gpu/check.py --bin "$(dirname "$server")" --device worker --quick --scratch "$report" --out "$report/report.json"
+    "$python" tests/gpu/page.py "$report/report.json"
+    rm -r "$report"
+}
+
 # against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN and its worker beside it.
 against_server() {
     local requirements=$1 server python
@@ -223,6 +235,7 @@ with_torch=(
     tests/python/test_hostile_text.py
     tests/python/test_hostile_images.py
     tests/python/test_hostile_folders.py
+    tests/python/test_gpu_check.py
 )
 
 step_triton() {

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from waiting import wait_for
 
+WORKER = "sconce-worker"
+WORKER_UP_SECONDS_MAX = 30.0
+
 
 def resident_bytes(pid: int) -> int:
     """Memory that the process has."""
@@ -49,3 +52,32 @@ def frozen(pid: int):
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def worker_pids(server) -> list[int]:
+    """Children of the server that are its worker."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if name_of(pid) == WORKER and parent_of(pid) == server.pid]
+
+
+def name_of(pid: int) -> str | None:
+    """None if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def parent_of(pid: int) -> int | None:
+    """None if the process is gone."""
+    try:
+        return int(stat(pid)[1])
+    except OSError:
+        return None
+
+
+def worker_pid(server) -> int:
+    """The worker, once there is one."""
+    wait_for(lambda: worker_pids(server), WORKER_UP_SECONDS_MAX)
+    (pid,) = worker_pids(server)
+    return pid

@@ -11,13 +11,15 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from callers import Callers
 from exposition import detail, read_total, readiness
+from processes import worker_pid, worker_pids
 from repositories import write_identity
 from sconce_server import SconceServer
 from tritonclient.grpc import service_pb2_grpc
 from triton_calls import infer_input, raw_request
 from waiting import wait_for
-from workers import Callers, HeldOut, restarts, rung_of, wait_for_rung, worker_pid, worker_pids
+from workers import HeldOut, restarts, rung_of, wait_for_rung
 
 SHIPPED = ("breast_cancer", "diabetes", "digits")
 # A name that nobody has given to a program.
