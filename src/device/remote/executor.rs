@@ -61,21 +61,18 @@ impl RemoteExecutor {
         link.set_running(self.lane, Some(Arc::clone(&seat.process)));
         let outcome = seat.lane.run(parts);
         link.set_running(self.lane, None);
-        match outcome {
+        let answered = match outcome {
+            Ok(outputs) => Ok(outputs),
+            Err(Trouble::Refused(error)) => Err(error),
             Err(Trouble::Lost(why)) => {
                 seat.process.kill(&why);
                 link.down_since(self.generation, &why);
-                Err(Error::new(Reason::DeviceLost, format!("the device's worker was lost with the batch: {why}")))
+                let detail = format!("the device's worker was lost with the batch: {why}");
+                return Err(Error::new(Reason::DeviceLost, detail));
             }
-            Err(Trouble::Refused(error)) => {
-                self.seat = Some(seat);
-                Err(error)
-            }
-            Ok(outputs) => {
-                self.seat = Some(seat);
-                Ok(outputs)
-            }
-        }
+        };
+        self.seat = Some(seat);
+        answered
     }
 }
 
