@@ -35,7 +35,7 @@ about() {
         doc) echo "the documentation builds without warnings" ;;
         test) echo "Rust tests" ;;
         kernels) echo "kernels on the host against their twins, under sanitizers" ;;
-        cuda) echo "kernels for GPUs compile; none is run" ;;
+        cuda) echo "the worker for GPUs and its kernels compile; nothing is run on one" ;;
         build) echo "release build" ;;
         demo) echo "the demo's accuracies are the committed ones" ;;
         faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
@@ -184,7 +184,7 @@ step_cuda() {
     component clippy
     environment=$(kernels/toolkit.sh)
     eval "$environment"
-    cargo clippy --locked -p sconce-kernels --features cuda --all-targets -- -D warnings
+    cargo clippy --locked -p sconce-kernels -p sconce-worker --features cuda --all-targets -- -D warnings
     # The driver is a stub: what is tested is that each kernel is there.
     LD_LIBRARY_PATH=$CUDA_HOME/lib64:$CUDA_HOME/lib64/stubs \
         cargo test --locked -p sconce-kernels --features cuda --lib --test device

@@ -14,7 +14,6 @@ mod driver;
 mod element;
 pub mod embed;
 mod error;
-pub mod gather;
 pub mod norm;
 pub mod pack;
 pub mod pool;
@@ -34,7 +33,6 @@ pub const KERNELS: &[(&str, &[&str])] = &[
     ("activate", &["activate_f32", "activate_f16", "activate_bf16", "gate_f32", "gate_f16", "gate_bf16"]),
     ("attend", attend::KERNELS),
     ("embed", &["embed_f32", "embed_f16", "embed_bf16"]),
-    ("gather", &["gather_32", "gather_16"]),
     ("norm", &["norm_f32", "norm_f16", "norm_bf16"]),
     ("pack", &["pack"]),
     ("pool", &["pool_f32", "pool_f16", "pool_bf16"]),

@@ -63,4 +63,4 @@ macro_rules! parity {
     };
 }
 
-parity!(activate attend embed gather norm pack pool rotate score);
+parity!(activate attend embed norm pack pool rotate score);

@@ -7,6 +7,10 @@ use candle_core::{Result, Tensor};
 
 /// Kernels of a device.
 pub trait Kernels: Send + Sync {
+    /// A batch's ids, `[tokens]`, in `slots` slots, and the position of each in its row, `[slots]` each; both are 0 behind the last.
+    /// Row `i` has the tokens `offsets[i]..offsets[i + 1]`; `order` is 0, 1, 2 … for each row.
+    fn pack(&self, ids: &Tensor, offsets: &Tensor, order: &Tensor, slots: usize) -> Result<(Tensor, Tensor)>;
+
     /// The layer norm of sums of rows of tables: `[tokens, width]` of up to three `(table, indices)`, `[entries, width]` and
     /// `[tokens]`.
     fn embed(&self, tables: &[(&Tensor, &Tensor)], norm: &LayerNorm) -> Result<Tensor>;

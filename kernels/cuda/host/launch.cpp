@@ -11,7 +11,6 @@ std::unordered_map<std::string, std::pair<Entry, size_t>>& entries() {
 #include "../activate.cu"
 #include "../attend.cu"
 #include "../embed.cu"
-#include "../gather.cu"
 #include "../norm.cu"
 #include "../pack.cu"
 #include "../pool.cu"

@@ -6,6 +6,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(any(test, feature = "cuda"))]
+mod fault;
+#[cfg(any(test, feature = "cuda"))]
 mod fused;
 
 use std::ptr::NonNull;

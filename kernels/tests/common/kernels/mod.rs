@@ -3,7 +3,6 @@
 pub(crate) mod activate;
 pub(crate) mod attend;
 pub(crate) mod embed;
-pub(crate) mod gather;
 pub(crate) mod norm;
 pub(crate) mod pack;
 pub(crate) mod pool;

@@ -1,6 +1,6 @@
-//! Rotary positions on the host: the angles of all positions, and the position of each token of a batch.
+//! Rotary positions: the angles of all positions, made at load.
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor};
 
 use super::operators::Rotary;
 use crate::model::kernels::Angles;
@@ -17,14 +17,4 @@ pub(super) fn angles(rotary: Rotary, width: usize, device: &Device) -> Result<An
     let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
     let put = |numbers| Tensor::from_vec(numbers, (rotary.positions, half), device);
     Ok(Angles { cosines: put(cos)?, sines: put(sin)? })
-}
-
-/// The position of each token within its row.
-pub(super) fn positions(offsets: &[usize]) -> Result<Vec<u32>> {
-    let mut positions = Vec::with_capacity(offsets.last().copied().unwrap_or_default());
-    for (start, end) in offsets.iter().zip(offsets.iter().skip(1)) {
-        let Ok(length) = u32::try_from(end - start) else { bail!("a row of 2^32 tokens") };
-        positions.extend(0..length);
-    }
-    Ok(positions)
 }

@@ -30,12 +30,17 @@ impl<O: Operators> Embeddings<O> {
         Ok(Self { tables, norm: parts.norm(names.embedded, plan.hidden, plan.biases.norms, plan.eps)? })
     }
 
-    /// `[tokens, hidden]` of as many inputs `[tokens]` as there are tables.
-    pub(super) fn forward(&self, operators: &O, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
+    /// Errors: there are not as many inputs as tables.
+    pub(super) fn check(&self, inputs: &[Tensor]) -> candle_core::Result<()> {
         if inputs.len() != self.tables.len() {
             bail!("expected {} inputs, got {}", self.tables.len(), inputs.len());
         }
-        operators.embed(&self.norm, &self.tables, inputs)
+        Ok(())
+    }
+
+    /// `[tokens, hidden]` of a batch.
+    pub(super) fn forward(&self, operators: &O, batch: &O::Batch) -> candle_core::Result<Tensor> {
+        operators.embed(&self.norm, &self.tables, batch)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::angles::{angles, positions};
+use super::angles::angles;
 use super::operators::{AttentionShape, Compute, Operators, Pooling, Then};
 use crate::model::Target;
 use crate::model::kernels::{Angles, Heads, Kernels, LayerNorm, Recorder, TILE};
@@ -51,7 +51,9 @@ pub(in crate::model) struct Batch {
     offsets: Tensor,
     /// `[TILE · tiles]`.
     tiles: Tensor,
-    /// `[tokens]`, where a way of attending asks for it.
+    /// What is looked up, `[tokens]` each, or more of which the rest is zeros.
+    indices: Vec<Tensor>,
+    /// Of each of these in its row, where a way of attending asks for it.
     positions: Option<Tensor>,
     ways: Arc<[Attention]>,
 }
@@ -82,22 +84,31 @@ impl Operators for Fused {
         Ok(Attention { shape: *shape, angles: angles.map(Arc::new) })
     }
 
-    /// Everything goes to the device in one copy.
-    fn batch(&self, offsets: &[usize], ways: &[Attention]) -> Result<Batch> {
-        let turns = ways.iter().any(|way| way.angles.is_some());
-        let positions = if turns { positions(offsets)? } else { Vec::new() };
+    /// What the host knows goes to the device in one copy; ids are laid out there, filled up where the batch will be recorded.
+    fn batch(&self, offsets: &[usize], indices: &[Tensor], ways: &[Attention]) -> Result<Batch> {
+        let tokens = offsets.last().copied().unwrap_or_default();
         let offsets: Option<Vec<u32>> = offsets.iter().map(|offset| u32::try_from(*offset).ok()).collect();
         let Some(offsets) = offsets else { bail!("a batch of 2^32 tokens") };
         let tiles = self.kernels.tiles(&offsets);
-        let parts = [offsets, tiles, positions];
+        let slots = self.recorder.as_ref().and_then(|_| recorded_as(tokens, tiles.len() / TILE)).unwrap_or(tokens);
+        let order = (0..).take(offsets.len().saturating_sub(1)).collect();
+        let parts = [offsets, tiles, order];
         let all = Tensor::new(parts.concat(), &self.target.device)?;
-        let [offsets, tiles, positions] = parts.map(|part| part.len());
-        Ok(Batch {
-            offsets: all.narrow(0, 0, offsets)?,
-            tiles: all.narrow(0, offsets, tiles)?,
-            positions: turns.then(|| all.narrow(0, offsets + tiles, positions)).transpose()?,
-            ways: ways.into(),
-        })
+        let [offsets, tiles, order] = parts.map(|part| part.len());
+        let order = all.narrow(0, offsets + tiles, order)?;
+        let (tiles, offsets) = (all.narrow(0, offsets, tiles)?, all.narrow(0, 0, offsets)?);
+        let turns = ways.iter().any(|way| way.angles.is_some());
+        let (mut packed, mut positions) = (Vec::with_capacity(indices.len()), None);
+        for ids in indices {
+            if slots == tokens && (!turns || positions.is_some()) {
+                packed.push(ids.clone());
+                continue;
+            }
+            let (ids, at) = self.kernels.pack(ids, &offsets, &order, slots)?;
+            packed.push(ids);
+            positions = positions.or(Some(at).filter(|_| turns));
+        }
+        Ok(Batch { offsets, tiles, indices: packed, positions, ways: ways.into() })
     }
 
     fn project(&self, linear: &Linear, rows: &Tensor, then: Then) -> Result<Tensor> {
@@ -116,14 +127,15 @@ impl Operators for Fused {
         let Some(way) = batch.ways.get(at) else { bail!("expected a way of attending, got number {at}") };
         let AttentionShape { heads, width, reach, .. } = way.shape;
         let heads = Heads { count: heads, width };
-        if let (Some(angles), Some(positions)) = (&way.angles, &batch.positions) {
+        if let Some(angles) = &way.angles {
+            let Some(positions) = &batch.positions else { bail!("rows without positions") };
             self.kernels.rotate(qkv, heads, positions, angles)?;
         }
         self.kernels.attend(qkv, heads, &batch.tiles, reach)
     }
 
-    fn embed(&self, norm: &LayerNorm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
-        let tables: Vec<_> = tables.iter().zip(indices).collect();
+    fn embed(&self, norm: &LayerNorm, tables: &[Tensor], batch: &Batch) -> Result<Tensor> {
+        let tables: Vec<_> = tables.iter().zip(&batch.indices).collect();
         self.kernels.embed(&tables, norm)
     }
 
@@ -156,8 +168,13 @@ impl Operators for Fused {
         }
         recorder.run(&lengths, &inputs, &|inputs| {
             let [rows, tiles, positions @ ..] = inputs else { bail!("expected rows and tiles") };
-            let (offsets, ways) = (batch.offsets.clone(), Arc::clone(&batch.ways));
-            let filled = Batch { offsets, tiles: tiles.clone(), positions: positions.first().cloned(), ways };
+            let filled = Batch {
+                offsets: batch.offsets.clone(),
+                tiles: tiles.clone(),
+                indices: Vec::new(),
+                positions: positions.first().cloned(),
+                ways: Arc::clone(&batch.ways),
+            };
             compute(&filled, rows.clone())
         })
     }

@@ -37,14 +37,16 @@ impl<O: Operators> Encoder<O> {
         Ok(Self { embeddings: Embeddings::new(parts, plan, names)?, layers: Layers::new(parts, plan, names)? })
     }
 
-    /// Lays out a batch whose row `i` has the tokens `offsets[i]..offsets[i + 1]`.
-    pub(super) fn batch(&self, operators: &O, offsets: &[usize]) -> candle_core::Result<O::Batch> {
-        operators.batch(offsets, self.layers.ways())
+    /// Lays out a batch whose row `i` has the tokens `offsets[i]..offsets[i + 1]`, of ids, types and positions, `[tokens]` each, as
+    /// many as [`Plan`] has.
+    pub(super) fn batch(&self, operators: &O, offsets: &[usize], inputs: &[Tensor]) -> candle_core::Result<O::Batch> {
+        self.embeddings.check(inputs)?;
+        operators.batch(offsets, inputs, self.layers.ways())
     }
 
-    /// The last layer's `[tokens, hidden]` of ids, types and positions, `[tokens]` each, as many as [`Plan`] has.
-    pub(super) fn forward(&self, operators: &O, batch: &O::Batch, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
-        let rows = self.embeddings.forward(operators, inputs)?;
+    /// The last layer's `[tokens, hidden]`.
+    pub(super) fn forward(&self, operators: &O, batch: &O::Batch) -> candle_core::Result<Tensor> {
+        let rows = self.embeddings.forward(operators, batch)?;
         self.layers.forward(operators, batch, rows)
     }
 }

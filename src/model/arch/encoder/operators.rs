@@ -30,8 +30,9 @@ pub(in crate::model) trait Operators: Send + Sync {
     /// Prepares a way of attending.
     fn attention(&self, shape: &AttentionShape) -> Result<Self::Attention>;
 
-    /// Lays out a batch whose row `i` has the tokens `offsets[i]..offsets[i + 1]`, for these ways of attending.
-    fn batch(&self, offsets: &[usize], ways: &[Self::Attention]) -> Result<Self::Batch>;
+    /// Lays out a batch whose row `i` has the tokens `offsets[i]..offsets[i + 1]`, for these ways of attending. `indices`, `[tokens]`
+    /// each, are what [`Operators::embed`] looks up; there are none where rows come from elsewhere.
+    fn batch(&self, offsets: &[usize], indices: &[Tensor], ways: &[Self::Attention]) -> Result<Self::Batch>;
 
     /// `then(rows · weightᵀ + bias)`: `[tokens, in]` to `[tokens, out]`, or half of that for [`Then::Gate`].
     fn project(&self, linear: &Self::Linear, rows: &Tensor, then: Then) -> Result<Tensor>;
@@ -40,8 +41,9 @@ pub(in crate::model) trait Operators: Send + Sync {
     /// queries, keys and values, to `[tokens, heads · width]`. The queries come scaled.
     fn attend(&self, at: usize, batch: &Self::Batch, qkv: &Tensor) -> Result<Tensor>;
 
-    /// The layer norm of a sum of rows of `tables`: `[tokens, width]` of as many `indices`, `[tokens]` each, as there are tables.
-    fn embed(&self, norm: &Self::Norm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor>;
+    /// The layer norm of a sum of rows of `tables`, of which there are as many as the batch has indices: `[tokens, width]`, and on
+    /// some devices more rows behind them, which nobody looks at.
+    fn embed(&self, norm: &Self::Norm, tables: &[Tensor], batch: &Self::Batch) -> Result<Tensor>;
 
     /// The layer norm of `rows`.
     fn normalise(&self, norm: &Self::Norm, rows: &Tensor) -> Result<Tensor>;

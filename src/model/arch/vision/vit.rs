@@ -201,7 +201,7 @@ impl<O: Operators> CandleModel for Vit<O> {
         let first = self.first.broadcast_as((rows, 1, hidden))?;
         let tokens = Tensor::cat(&[&first.contiguous()?, &placed], 1)?.reshape((rows * (patches + 1), hidden))?;
         let offsets: Vec<usize> = (0..=rows).map(|row| row * (patches + 1)).collect();
-        let batch = self.operators.batch(&offsets, self.layers.ways())?;
+        let batch = self.operators.batch(&offsets, &[], self.layers.ways())?;
         let seen = self.layers.forward(&self.operators, &batch, tokens)?;
         let pooled = self.operators.pool(Pooling::First, &batch, &seen)?;
         Ok(vec![self.operators.project(&self.classifier, &pooled, Then::Nothing)?.to_dtype(DType::F32)?])

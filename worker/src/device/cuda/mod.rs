@@ -1,10 +1,9 @@
 //! NVIDIA GPUs: candle's CUDA backend, and our kernels where encoders and scores are computed.
 //!
 //! `gpu` is the card, `side` how kernels see candle's tensors on it, `graphs` records what recurs, `copies` and `pages` are the way in
-//! and out, `probe` looks what there is, `fault` says what an error means. Models take turns on one stream.
+//! and out, `probe` looks what there is. Models take turns on one stream.
 
 mod copies;
-mod fault;
 mod gpu;
 mod graphs;
 mod model;

@@ -13,10 +13,10 @@ use sconce::model::{CandleModel, Model as Loaded};
 use sconce::types::{Rows, Signature};
 
 use super::copies::{described, download, upload};
-use super::fault::failed;
 use super::gpu::Gpu;
 use super::side::CudaSide;
 use crate::device::budget::Budget;
+use crate::device::fault::failed;
 use crate::device::fused::Fused;
 use crate::device::{Failed, Model, Next};
 use crate::outputs::Outputs;

@@ -12,7 +12,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{DType, Error, Result, Tensor, bail};
 use sconce::model::kernels as model;
 use sconce::model::kernels::{Angles, Kernels, LayerNorm, Recorder};
-use sconce_kernels::{Element, activate, attend, embed, norm, pool, rotate, score};
+use sconce_kernels::{Element, activate, attend, embed, norm, pack, pool, rotate, score};
 
 use self::side::Reading;
 pub(crate) use self::side::{Number, Side};
@@ -55,6 +55,26 @@ impl<S: Side> Fused<S> {
     /// Class, and confidence, margin and entropy, of each row of logits `[rows, columns]`: `U32 [rows]` and `F32 [rows, 3]`.
     pub(crate) fn score(&self, logits: &Tensor, sharpness: f32) -> Result<[Tensor; 2]> {
         by_type!(logits, T => self.score_as::<T>(logits, sharpness))
+    }
+
+    fn pack_in(&self, ids: &Tensor, offsets: &Tensor, order: &Tensor, slots: usize) -> Result<(Tensor, Tensor)> {
+        let side = &*self.side;
+        let (mut out, mut positions) = (self.room::<u32>(&[slots])?, self.room::<u32>(&[slots])?);
+        let mut row_numbers = self.room::<u32>(&[slots])?;
+        let (ids, offsets, order) = (Reading::of(ids)?, Reading::of(offsets)?, Reading::of(order)?);
+        let call = pack::Pack {
+            ids: ids.view(side)?,
+            offsets: offsets.view(side)?,
+            order: order.view(side)?,
+            starts: offsets.view(side)?,
+            padding: 0,
+            first_position: 0,
+            out: side.view_room(&mut out)?,
+            positions: side.view_room(&mut positions)?,
+            row_numbers: side.view_room(&mut row_numbers)?,
+        };
+        call.launch(side.driver()).map_err(Error::wrap)?;
+        Ok((self.tensor(out, &[slots]), self.tensor(positions, &[slots])))
     }
 
     fn tensor<T: Number>(&self, memory: S::Memory<T>, dims: &[usize]) -> Tensor {
@@ -227,6 +247,10 @@ impl<S: Side> Fused<S> {
 }
 
 impl<S: Side> Kernels for Fused<S> {
+    fn pack(&self, ids: &Tensor, offsets: &Tensor, order: &Tensor, slots: usize) -> Result<(Tensor, Tensor)> {
+        self.pack_in(ids, offsets, order, slots)
+    }
+
     fn embed(&self, tables: &[(&Tensor, &Tensor)], norm: &LayerNorm) -> Result<Tensor> {
         let Some((first, _)) = tables.first() else { bail!("no tables") };
         by_type!(first, T => self.embed_as::<T>(tables, norm))

@@ -49,6 +49,7 @@ pub(in crate::model) struct Attention {
 /// How a batch is cut, once for all layers.
 pub(in crate::model) struct Batch {
     offsets: Vec<usize>,
+    indices: Vec<Tensor>,
     groups: Vec<Group>,
     ways: Vec<Way>,
 }
@@ -87,10 +88,10 @@ impl Operators for Portable {
         Ok(Attention { shape: *shape, angles })
     }
 
-    fn batch(&self, offsets: &[usize], ways: &[Attention]) -> Result<Batch> {
+    fn batch(&self, offsets: &[usize], indices: &[Tensor], ways: &[Attention]) -> Result<Batch> {
         let groups = groups(offsets);
         let ways = ways.iter().map(|way| self.lay_out(way, offsets, &groups)).collect::<Result<_>>()?;
-        Ok(Batch { offsets: offsets.to_vec(), groups, ways })
+        Ok(Batch { offsets: offsets.to_vec(), indices: indices.to_vec(), groups, ways })
     }
 
     fn project(&self, linear: &Linear, rows: &Tensor, then: Then) -> Result<Tensor> {
@@ -134,9 +135,9 @@ impl Operators for Portable {
         join(seen.collect::<Result<_>>()?)
     }
 
-    fn embed(&self, norm: &Norm, tables: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
+    fn embed(&self, norm: &Norm, tables: &[Tensor], batch: &Batch) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for (table, indices) in tables.iter().zip(indices) {
+        for (table, indices) in tables.iter().zip(&batch.indices) {
             let found = table.index_select(indices, 0)?;
             sum = Some(match sum {
                 Some(sum) => sum.add(&found)?,

@@ -1,9 +1,8 @@
 //! Rotary positions in candle's operations: sines and cosines of a batch's tokens once a batch.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::rotary_emb::rope_thd;
 
-use super::super::angles::positions;
 use crate::model::kernels::Angles;
 
 /// Cosines and sines of a batch's tokens, `[tokens, width / 2]`.
@@ -15,4 +14,14 @@ pub(super) fn turns_of(angles: &Angles, offsets: &[usize], device: &Device) -> R
 /// Turns `[tokens, heads, width]`.
 pub(super) fn turn(rows: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     rope_thd(&rows.contiguous()?.unsqueeze(0)?, cos, sin)?.squeeze(0)
+}
+
+/// The position of each token within its row.
+fn positions(offsets: &[usize]) -> Result<Vec<u32>> {
+    let mut positions = Vec::with_capacity(offsets.last().copied().unwrap_or_default());
+    for (start, end) in offsets.iter().zip(offsets.iter().skip(1)) {
+        let Ok(length) = u32::try_from(end - start) else { bail!("a row of 2^32 tokens") };
+        positions.extend(0..length);
+    }
+    Ok(positions)
 }

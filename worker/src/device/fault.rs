@@ -2,7 +2,7 @@
 
 use sconce::device::wire::Failure;
 
-use crate::device::Failed;
+use super::Failed;
 
 /// What the driver's and cuBLAS's errors of too little memory are called in their texts.
 const MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
@@ -11,7 +11,7 @@ const MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAIL
 ///
 /// An error that leaves the context broken comes back from every later call, so the device is asked to do something: `still_works`.
 /// Its other errors are those of the batch.
-pub(super) fn failed(error: &candle_core::Error, still_works: impl FnOnce() -> Result<(), String>) -> Failed {
+pub(crate) fn failed(error: &candle_core::Error, still_works: impl FnOnce() -> Result<(), String>) -> Failed {
     let text = error.to_string();
     let text = text.lines().next().unwrap_or("no message");
     if let Err(why) = still_works() {
