@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::screen::{complain, say};
-use crate::config::ScoreKind;
+use crate::config::{Precision, ScoreKind};
 use crate::device::LocalExecutor;
 use crate::model::Loaded;
 use crate::registry::{Candidate, Directory, Found, Listing, RegistrySource as _, check_rungs, golden};
@@ -60,7 +60,7 @@ fn check_version(listing: &Listing, candidate: &Candidate) -> bool {
     let version = candidate.version;
     let loaded = LocalExecutor::load(&candidate.files, &listing.config).and_then(|mut executor| {
         let about = executor.loaded().about.clone();
-        golden::verify(&mut executor, &about, &candidate.files)?;
+        golden::verify(&mut executor, &about, &candidate.files, Precision::F32)?;
         check_rungs(&listing.config, &about)?;
         Ok(executor)
     });

@@ -50,16 +50,19 @@ pub const TILE: usize = 3;
 
 /// Records what a model has the device do, and has it done again without telling each step of it.
 pub trait Recorder: Send + Sync {
-    /// What `compute` makes of `inputs`, each of which is given to it with zeros behind it up to `lengths` along its first
-    /// dimension: as many rows of it as the first input has.
+    /// The first rows of what `compute` makes of `inputs`, each of which is given to it with zeros behind it as `size` says.
     ///
-    /// `compute` must do the same for all inputs of these lengths, and wait for nothing.
-    fn run(
-        &self,
-        lengths: &[usize],
-        inputs: &[Tensor],
-        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    ) -> Result<Tensor>;
+    /// `compute` must do the same for all inputs of one size, and wait for nothing.
+    fn run(&self, size: &Size, inputs: &[Tensor], compute: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<Tensor>;
+}
+
+/// How large a batch is that is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// To which lengths, along the first dimension, inputs are filled up. Recorded once for each.
+    pub lengths: Vec<usize>,
+    /// Rows of the result that mean anything.
+    pub rows: usize,
 }
 
 /// A layer norm's weight and bias, `[width]` each, and what is added to the variance.

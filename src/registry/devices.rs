@@ -14,7 +14,7 @@ use super::manager::Registry;
 use super::pinned::Pinned;
 use super::warm_up::{Plan, WarmUp, warm_up};
 use crate::batch::{BatchShape, Seat, Turns};
-use crate::config::{DeviceConfig, DevicePolicy, ModelConfig, Placement};
+use crate::config::{DeviceConfig, DevicePolicy, ModelConfig, Placement, Precision};
 use crate::device::{Executor, Lifeline, LoadSettings, LocalExecutor, LogitScores, Supervisor};
 use crate::model::{About, Scoring};
 use crate::types::{Error, Reason, RungKind};
@@ -52,7 +52,7 @@ impl Registry {
     ) -> Result<Loaded, Error> {
         let mut executor = LocalExecutor::load(&order.files, &order.config)?;
         let about = executor.loaded().about.clone();
-        golden::verify(&mut executor, &about, &order.files)?;
+        golden::verify(&mut executor, &about, &order.files, Precision::F32)?;
         if order.origin.as_ref().is_some_and(|origin| origin.survey().fingerprint != order.identity) {
             let detail = "version: its files changed while they were loaded; it is loaded again when they have settled";
             return Err(Error::new(Reason::Model, detail));
@@ -141,7 +141,7 @@ impl Registry {
         about: &About,
         before: Option<&Deployment>,
     ) -> Result<Vec<(usize, Duration)>, Error> {
-        golden::verify(executor, about, &order.files)?;
+        golden::verify(executor, about, &order.files, order.config.device.precision)?;
         Ok(self.warm_up_on(executor, about, order, before)?.best().collect())
     }
 

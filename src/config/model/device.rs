@@ -64,6 +64,18 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// How far an answer may be from one in exact arithmetic, as a part of it.
+    pub fn bound(self) -> f64 {
+        match self {
+            Self::F32 => 1e-4,
+            Self::Tf32 => 2e-3,
+            Self::F16 => 5e-3,
+            Self::Bf16 => 2e-2,
+        }
+    }
+}
+
 impl DeviceConfig {
     pub(super) fn read(settings: &mut Reader<'_>) -> Self {
         Self {

@@ -302,3 +302,22 @@ proptest! {
         }
     }
 }
+
+/// Whatever a device says, a class is one of the model's.
+#[test]
+fn scores_of_a_device_are_taken_or_left_out() {
+    let sharp = scoring(3, ScoreKind::Logits, 2.0);
+    assert_eq!(sharp.of_logits(), Some((0, 0.5)));
+    assert_eq!(scoring(3, ScoreKind::Softmax, 1.0).of_logits(), None);
+    let logits = Tensor::from_f32(Shape::new(&[3, 3]), &[0.0; 9]).expect("a tensor");
+    let told: Vec<u8> = [1_u32, 3, u32::MAX].iter().flat_map(|class| class.to_le_bytes()).collect();
+    let told = Tensor::new(DataType::Uint32, Shape::new(&[3]), told.into()).expect("a tensor");
+    let measures = [0.5, 0.25, 1.5, 0.9, 0.9, 0.9, f32::NAN, f32::NAN, f32::NAN];
+    let measures = Tensor::from_f32(Shape::new(&[3, 3]), &measures).expect("a tensor");
+    let scores = sharp.of_outputs(&[logits.clone(), told, measures], 1).expect("scores");
+    let first = ClassScore { class: 1, confidence: 0.5, margin: 0.25, entropy: 1.0 };
+    assert_eq!(scores.classes().expect("classes"), [Some(first), None, None]);
+    let computed = sharp.of_outputs(&[logits], 1).expect("scores");
+    assert_eq!(computed.classes().map(<[_]>::len), Some(3));
+    assert!(sharp.of_outputs(&[], 1).is_none());
+}

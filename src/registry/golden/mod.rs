@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::Precision;
 use crate::device::{Executor, guarded};
 use crate::model::{About, Files, LoadError};
 use crate::types::{DataType, Error, Presence, Reason, Rows, Shape, Tensor, TensorSpec};
@@ -47,22 +48,23 @@ struct Written {
     data: Value,
 }
 
-/// Asks the executor the question in the version's `golden.json`, where there is one.
+/// Asks the executor the question in the version's `golden.json`, where there is one. It computes in `precision`, by which an answer
+/// may be off where the file does not say by how much.
 ///
 /// Errors: the file is wrong, the model fails, or an answer differs, with output, row, what was expected and what came.
-pub fn verify(executor: &mut dyn Executor, about: &About, files: &Files) -> Result<(), Error> {
+pub fn verify(executor: &mut dyn Executor, about: &About, files: &Files, precision: Precision) -> Result<(), Error> {
     if !files.has(FILE) {
         return Ok(());
     }
-    ask(executor, about, files).map_err(|error| Error::new(Reason::Model, error.to_string()))
+    ask(executor, about, files, precision).map_err(|error| Error::new(Reason::Model, error.to_string()))
 }
 
-fn ask(executor: &mut dyn Executor, about: &About, files: &Files) -> Result<(), LoadError> {
+fn ask(executor: &mut dyn Executor, about: &About, files: &Files, precision: Precision) -> Result<(), LoadError> {
     let failed = |reason: String| LoadError::new(FILE, reason);
     let text = files.read(FILE, FILE_BYTES_MAX)?;
     let golden: Golden = serde_json::from_slice(&text)
         .map_err(|error| failed(format!("expected {{\"request\": …, \"response\": …}}: {error}")))?;
-    let tolerance = golden.tolerance.unwrap_or(TOLERANCE);
+    let tolerance = golden.tolerance.unwrap_or(TOLERANCE.max(precision.bound()));
     if !tolerance.is_finite() || tolerance < 0.0 {
         return Err(failed(format!("tolerance: expected a number of at least 0, got {tolerance}")));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::verify;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Precision};
 use crate::device::{Executor, LocalExecutor};
 use crate::model::Files;
 use crate::types::{Error, Reason, Rows, Tensor};
@@ -14,12 +14,16 @@ const INPUTS: &str = r#"{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2
                         {"name":"word","shape":[2],"datatype":"BYTES","data":["a","b"]}"#;
 
 fn verified(golden: &str) -> Result<(), String> {
+    verified_in(golden, Precision::F32)
+}
+
+fn verified_in(golden: &str, precision: Precision) -> Result<(), String> {
     let contents = [("identity.toml", MODEL), ("golden.json", golden)];
     let contents = contents.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec().into()));
     let files = Files::Memory(BTreeMap::from(contents));
     let mut executor = LocalExecutor::load(&files, &ModelConfig::default()).expect("a model");
     let about = executor.loaded().about.clone();
-    verify(&mut executor, &about, &files).map_err(|error| error.detail().to_owned())
+    verify(&mut executor, &about, &files, precision).map_err(|error| error.detail().to_owned())
 }
 
 fn golden(inputs: &str, outputs: &str, more: &str) -> String {
@@ -127,7 +131,8 @@ fn a_model_that_fails_on_it_is_told() {
     let files = Files::Memory(BTreeMap::from(contents));
     let model = LocalExecutor::load(&files, &ModelConfig::default()).expect("a model");
     let about = &model.loaded().about;
-    let told = |outputs| verify(&mut Odd(outputs), about, &files).expect_err("it fails").detail().to_owned();
+    let told =
+        |outputs| verify(&mut Odd(outputs), about, &files, Precision::F32).expect_err("it fails").detail().to_owned();
     assert_eq!(told(None), "golden.json: the model fails on it: cannot");
     assert_eq!(told(Some(0)), "golden.json: output \"y\": the model gives none");
 }
@@ -140,4 +145,13 @@ fn what_is_no_number_is_not_tolerated() {
     let difference = differs(&tensor(&[1.0, 2.0]), &tensor(&[1.0, f32::NAN]), 0.1);
     assert_eq!(difference.as_deref(), Some("row 0: expected [1, 2], got [1, NaN]: not every value is a number"));
     assert!(differs(&tensor(&[1.0, 2.0]), &tensor(&[1.0, f32::INFINITY]), 0.1).is_some());
+}
+
+/// An answer in half precision is not wrong for being in half precision; a file that says how exact it wants it is heeded.
+#[test]
+fn what_is_right_depends_on_the_precision() {
+    let off = output("[1,2,3,4.03]");
+    let passes = |more: &str, precision| verified_in(&golden(INPUTS, &off, more), precision).is_ok();
+    assert!(!passes("", Precision::F32) && passes("", Precision::Bf16));
+    assert!(!passes(r#","tolerance":0.001"#, Precision::Bf16));
 }

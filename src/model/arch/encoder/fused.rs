@@ -7,7 +7,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::angles::angles;
 use super::operators::{AttentionShape, Compute, Operators, Pooling, Then};
 use crate::model::Target;
-use crate::model::kernels::{Angles, Heads, Kernels, LayerNorm, Recorder, TILE};
+use crate::model::kernels::{Angles, Heads, Kernels, LayerNorm, Recorder, Size, TILE};
 
 /// Tokens of batches that are recorded: a batch is filled up to the next of these. Larger ones keep the device busy as they are,
 /// and filling them up would cost more than telling the device of each step.
@@ -47,6 +47,7 @@ pub(in crate::model) struct Attention {
 
 /// What kernels have to know of a batch.
 pub(in crate::model) struct Batch {
+    tokens: usize,
     /// `[rows + 1]`.
     offsets: Tensor,
     /// `[TILE · tiles]`.
@@ -108,7 +109,7 @@ impl Operators for Fused {
             packed.push(ids);
             positions = positions.or(Some(at).filter(|_| turns));
         }
-        Ok(Batch { offsets, tiles, indices: packed, positions, ways: ways.into() })
+        Ok(Batch { tokens, offsets, tiles, indices: packed, positions, ways: ways.into() })
     }
 
     fn project(&self, linear: &Linear, rows: &Tensor, then: Then) -> Result<Tensor> {
@@ -166,9 +167,10 @@ impl Operators for Fused {
             lengths.push(tokens);
             inputs.push(positions.clone());
         }
-        recorder.run(&lengths, &inputs, &|inputs| {
+        recorder.run(&Size { lengths, rows: batch.tokens }, &inputs, &|inputs| {
             let [rows, tiles, positions @ ..] = inputs else { bail!("expected rows and tiles") };
             let filled = Batch {
+                tokens: batch.tokens,
                 offsets: batch.offsets.clone(),
                 tiles: tiles.clone(),
                 indices: Vec::new(),

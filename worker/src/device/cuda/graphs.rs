@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Error, Result, Tensor};
 use cudarc::driver::{CudaGraph, sys};
 use parking_lot::Mutex;
-use sconce::model::kernels::Recorder;
+use sconce::model::kernels::{Recorder, Size};
 use tracing::{debug, warn};
 
 use super::gpu::{Gpu, first_line};
@@ -54,22 +54,23 @@ impl Graphs {
     /// Records `compute`, and has the graph give what it gave. Errors: it does not, or something in it cannot be recorded.
     fn record(
         &self,
-        lengths: &[usize],
+        size: &Size,
         (inputs, launched): (&[Tensor], &Tensor),
         compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
     ) -> Result<Graph> {
         let Some(_alone) = self.gpu.recording.try_write() else {
             return Err(Error::msg("another model is being loaded"));
         };
-        let filled = inputs.iter().zip(lengths).map(|(input, length)| longer(input, *length));
+        let filled = inputs.iter().zip(&size.lengths).map(|(input, length)| longer(input, *length));
         let filled: Vec<Tensor> = filled.collect::<Result<_>>()?;
-        let output = longer(launched, lengths.first().copied().unwrap_or_default())?;
+        let output = longer(launched, size.lengths.first().copied().unwrap_or_default())?;
         // Loads what is loaded at first use, which cannot be recorded.
         compute(&filled)?;
         self.gpu.finish().map_err(Error::wrap)?;
         let recorded = self.capture(|| output.slice_set(&compute(&filled)?, 0, 0))?;
         let graph = Graph { recorded, inputs: filled, output };
-        expect_near(&graph.replay(inputs)?, launched)?;
+        // What is behind the rows that count may be anything.
+        expect_near(&graph.replay(inputs, size.rows)?, &launched.narrow(0, 0, size.rows)?)?;
         Ok(graph)
     }
 
@@ -88,48 +89,42 @@ impl Graphs {
 }
 
 impl Recorder for Graphs {
-    fn run(
-        &self,
-        lengths: &[usize],
-        inputs: &[Tensor],
-        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    fn run(&self, size: &Size, inputs: &[Tensor], compute: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
         let mut known = self.known.lock();
-        let entry = known.entry(lengths.to_vec()).or_insert(Known::Seen(0));
+        let entry = known.entry(size.lengths.clone()).or_insert(Known::Seen(0));
         match entry {
-            Known::Recorded(graph) => return graph.replay(inputs),
+            Known::Recorded(graph) => return graph.replay(inputs, size.rows),
             Known::Seen(times) if *times < RECURRED => *times += 1,
             Known::Seen(_) => {
                 let launched = compute(inputs)?;
-                *entry = match self.record(lengths, (inputs, &launched), compute) {
+                *entry = match self.record(size, (inputs, &launched), compute) {
                     Ok(graph) => {
-                        debug!(?lengths, "recorded as a graph");
+                        debug!(?size, "recorded as a graph");
                         Known::Recorded(graph)
                     }
                     Err(error) => {
                         let why = first_line(&error);
-                        warn!(?lengths, why, "not recorded as a graph; it runs launch by launch");
+                        warn!(?size, why, "not recorded as a graph; it runs launch by launch");
                         Known::Refused
                     }
                 };
                 // A failed recording may have left an error behind, or the device broken.
                 self.gpu.try_out().map_err(Error::msg)?;
-                return Ok(launched);
+                return launched.narrow(0, 0, size.rows);
             }
             Known::Refused => {}
         }
-        compute(inputs)
+        compute(inputs)?.narrow(0, 0, size.rows)
     }
 }
 
 impl Graph {
-    fn replay(&self, inputs: &[Tensor]) -> Result<Tensor> {
+    fn replay(&self, inputs: &[Tensor], rows: usize) -> Result<Tensor> {
         for (own, input) in self.inputs.iter().zip(inputs) {
             own.zero_set()?;
             own.slice_set(input, 0, 0)?;
         }
         self.recorded.launch().map_err(Error::wrap)?;
-        let rows = inputs.first().map_or(Ok(0), |first| first.dim(0))?;
         // The next batch writes over it, after all that this one has the stream do.
         self.output.narrow(0, 0, rows)
     }

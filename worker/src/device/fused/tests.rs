@@ -6,8 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sconce::config::ModelConfig;
-use sconce::model::kernels::{Kernels, Recorder};
+use sconce::model::kernels::{Kernels, Recorder, Size};
 use sconce::model::{Files, Loaded, Model, Target, load};
+use sconce::types::{ClassScore, DataType, Shape, Tensor as HostTensor};
 use serde_json::{Value, json};
 
 use super::Fused;
@@ -22,17 +23,12 @@ const LENGTHS: [usize; 6] = [1, 7, 64, 65, 130, 3];
 struct Filling;
 
 impl Recorder for Filling {
-    fn run(
-        &self,
-        lengths: &[usize],
-        inputs: &[Tensor],
-        compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let filled = inputs.iter().zip(lengths).map(|(input, length)| {
+    fn run(&self, size: &Size, inputs: &[Tensor], compute: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+        let filled = inputs.iter().zip(&size.lengths).map(|(input, length)| {
             assert!(input.dim(0)? <= *length, "{:?} in {length}", input.dims());
             input.pad_with_zeros(0, 0, length - input.dim(0)?)
         });
-        compute(&filled.collect::<Result<Vec<_>>>()?)?.narrow(0, 0, inputs[0].dim(0)?)
+        compute(&filled.collect::<Result<Vec<_>>>()?)?.narrow(0, 0, size.rows)
     }
 }
 
@@ -215,17 +211,35 @@ fn encoders_in_half_precision_are_near() {
     }
 }
 
+/// What the server makes of scores that a device tells is what it makes of the logits.
 #[test]
 fn scores_are_those_of_the_server() {
-    let logits = [0.5_f32, 2.0, -1.0, f32::NAN, 0.0, 1.0, f32::NEG_INFINITY, 3.0, 3.0];
-    let logits = Tensor::from_slice(&logits, (3, 3), &Device::Cpu).expect("a tensor");
+    let loaded = loaded(&bert("BertForSequenceClassification"), &Target::cpu());
+    let scoring = loaded.about.scoring.expect("a classifier is scored");
+    let (output, sharpness) = scoring.of_logits().expect("by its logits");
+    assert_eq!((output, sharpness), (0, 1.0));
+    let mut logits: Vec<f32> = (0_u16..300).map(|at| f32::from(at * 37 % 101) / 10.0 - 5.0).collect();
+    logits.extend([f32::NAN, 0.0, 1.0, f32::NEG_INFINITY, 3.0, 3.0, f32::INFINITY, 0.0, 0.0, 90.0, -90.0, 0.0]);
+    let rows = logits.len() / 3;
+    let given = Tensor::from_slice(&logits, (rows, 3), &Device::Cpu).expect("a tensor");
     let kernels = Fused::new(Arc::new(HostSide::new()), Box::new(|| None));
-    let [classes, measures] = kernels.score(&logits, 2.0).expect("scores");
-    assert_eq!(classes.to_vec1::<u32>().expect("classes"), [1, u32::MAX, 1]);
-    let measures = measures.to_vec2::<f32>().expect("measures");
-    assert!((measures[0][0] - 0.950_33).abs() < 1e-4, "{measures:?}");
-    assert!(measures[1].iter().all(|number| number.is_nan()));
-    assert_eq!((measures[2][0], measures[2][1]), (0.5, 0.0));
+    let [classes, measures] = kernels.score(&given, sharpness).expect("scores");
+    let classes: Vec<u8> = classes.to_vec1::<u32>().expect("u32").into_iter().flat_map(u32::to_le_bytes).collect();
+    let measures: Vec<f32> = measures.flatten_all().expect("flat").to_vec1().expect("f32");
+    let host =
+        |width: usize, numbers: &[f32]| HostTensor::from_f32(Shape::new(&[rows, width]), numbers).expect("alike");
+    let classes = HostTensor::new(DataType::Uint32, Shape::new(&[rows]), classes.into()).expect("alike");
+    let outputs = [host(3, &logits), host(3, &logits), classes, host(3, &measures)];
+    let (told, computed) = (scoring.of_outputs(&outputs, 2).expect("told"), scoring.score(&outputs[0]));
+    let (told, computed) = (told.classes().expect("classes"), computed.classes().expect("classes"));
+    assert_eq!((told.len(), computed.len()), (rows, rows));
+    for (told, computed) in told.iter().zip(computed) {
+        let numbers = |score: &ClassScore| [score.confidence, score.margin, score.entropy];
+        assert_eq!(told.map(|score| score.class), computed.map(|score| score.class));
+        let (told, computed) = (told.as_ref().map(numbers), computed.as_ref().map(numbers));
+        let off = told.unwrap_or_default().into_iter().zip(computed.unwrap_or_default()).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f64::max) < 1e-6, "{told:?} {computed:?}");
+    }
 }
 
 #[test]
