@@ -48,7 +48,11 @@ impl Channel {
         let files = files(&order.contents, &mut first)?;
         let mut model = match self.shared.device.load(&files, &order.settings) {
             Ok(model) => model,
-            Err(why) => return self.socket.send(&Opening::Refused(why)),
+            Err(Failed { failure, detail }) => {
+                self.socket.send(&Opening::Refused(detail.clone()))?;
+                end_if_lost(failure, &detail);
+                return Ok(());
+            }
         };
         drop(files);
         self.socket.send(&Opening::Loaded(model.signature().clone()))?;
@@ -70,11 +74,17 @@ fn answer(socket: &mut Socket, shared: &Shared, answer: Answer) -> Result<(), Br
         return socket.send_raw(garbage);
     }
     socket.send(&answer)?;
-    if let Body::Failed(Failure::Device, detail) = answer.body {
+    if let Body::Failed(failure, detail) = answer.body {
+        end_if_lost(failure, &detail);
+    }
+    Ok(())
+}
+
+fn end_if_lost(failure: Failure, detail: &str) {
+    if failure == Failure::Device {
         error!(detail, "the device is lost");
         end(EXIT_DEVICE_LOST)
     }
-    Ok(())
 }
 
 /// The files of a model. Errors: a place that is none in the staging area.

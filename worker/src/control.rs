@@ -4,7 +4,6 @@
 //! the server has gone, whatever is being computed.
 
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -24,15 +23,15 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
 }
 
-/// Serves until the server closes the socket.
-pub(crate) fn serve(mut control: Socket, device: &Arc<dyn Device>, allow_faults: bool) -> ExitCode {
+/// Serves until the server closes the socket; gives the code to end with.
+pub(crate) fn serve(mut control: Socket, device: &Arc<dyn Device>, allow_faults: bool) -> u8 {
     let shared = Arc::new(Shared { device: Arc::clone(device), turn: FairMutex::new(()), faults: Faults::default() });
     let greeted = control.send(&Report::Hello(device.about()));
     match greeted.and_then(|()| obey(&mut control, &shared, allow_faults)) {
-        Ok(()) | Err(Broken::Closed) => ExitCode::SUCCESS,
+        Ok(()) | Err(Broken::Closed) => 0,
         Err(broken) => {
             error!(%broken, "the control socket");
-            EXIT_UNREADABLE.into()
+            EXIT_UNREADABLE
         }
     }
 }
@@ -62,8 +61,10 @@ fn start_channel(shared: &Arc<Shared>, order: LoadOrder, descriptors: Vec<OwnedF
     Ok(())
 }
 
-/// Ends the process from any thread, with nothing to be finished: the server starts another.
+/// Ends the process from any thread, with nothing to be finished: the server starts another. What drivers have registered for an
+/// orderly end could hang, with threads in the midst of their calls.
+#[expect(unsafe_code, reason = "the standard library ends in an orderly way only")]
 pub(crate) fn end(code: u8) -> ! {
-    #[expect(clippy::disallowed_methods, reason = "threads that compute cannot be asked to return")]
-    std::process::exit(code.into())
+    // SAFETY: it touches nothing of the process, and does not return.
+    unsafe { libc::_exit(code.into()) }
 }

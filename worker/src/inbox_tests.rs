@@ -7,7 +7,7 @@ use parking_lot::FairMutex;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::pwrite;
 use sconce::device::LoadSettings;
-use sconce::device::wire::{Body, Broken, FaultInjection, Hello, Place, Run, Socket, TensorPlace};
+use sconce::device::wire::{Body, Broken, Failure, FaultInjection, Hello, Place, Run, Socket, TensorPlace};
 use sconce::model::Files;
 use sconce::types::{DataType, Rows, Signature};
 
@@ -61,8 +61,8 @@ impl Device for Nothing {
         Hello { kind: String::new(), name: String::new(), memory_total: 0, memory_free: 0 }
     }
 
-    fn load(&self, _files: &Files, _settings: &LoadSettings) -> Result<Box<dyn Model>, String> {
-        Err("no model".to_owned())
+    fn load(&self, _files: &Files, _settings: &LoadSettings) -> Result<Box<dyn Model>, Failed> {
+        Err(Failed::new(Failure::Model, "no model"))
     }
 }
 

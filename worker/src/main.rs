@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> ExitCode {
     start_log();
     signals::leave_to_the_server();
     match device::open(&arguments.device) {
-        Ok(device) => control::serve(control, &Arc::from(device), arguments.allow_faults),
+        Ok(device) => control::end(control::serve(control, &Arc::from(device), arguments.allow_faults)),
         Err(problem) => say(&problem, EXIT_NO_DEVICE.into()),
     }
 }

@@ -26,9 +26,9 @@ impl Budget {
         Ok(Self { weights, most, bytes_each: 0.0 })
     }
 
-    /// Is there room for a batch of this size? `free` is asked how much the device has. Errors: how much it would take, and what
+    /// Is there room for a batch of this size? `free` is asked how much the device has, this much at least or all. Errors: how much it would take, and what
     /// there is.
-    pub(crate) fn admit(&self, size: usize, free: impl FnOnce() -> u64) -> Result<(), String> {
+    pub(crate) fn admit(&self, size: usize, free: impl FnOnce(u64) -> u64) -> Result<(), String> {
         let wanted = self.predict(size);
         let left = self.most.map(|most| most.saturating_sub(self.weights));
         if let Some(left) = left.filter(|left| wanted > *left) {
@@ -37,7 +37,7 @@ impl Budget {
                 "a batch of size {size} takes {wanted}; `device.memory_max` leaves {left} beside the weights"
             ));
         }
-        let free = if wanted > 0 { free() } else { u64::MAX };
+        let free = if wanted > 0 { free(wanted) } else { u64::MAX };
         if wanted > free {
             return Err(format!("a batch of size {size} takes {}; the device has {} free", mib(wanted), mib(free)));
         }
@@ -87,15 +87,15 @@ mod tests {
     #[test]
     fn batches_are_refused_by_what_others_have_taken() {
         let mut budget = Budget::new(100 * MIB, Some(200 * MIB), 1000 * MIB).expect("room");
-        assert_eq!(budget.admit(1 << 20, || 0), Ok(()), "nothing has been learned");
+        assert_eq!(budget.admit(1 << 20, |_| 0), Ok(()), "nothing has been learned");
         budget.learn(1, 10 * MIB);
-        assert_eq!(budget.admit(1 << 20, || 0), Ok(()), "a single row tells nothing of many");
+        assert_eq!(budget.admit(1 << 20, |_| 0), Ok(()), "a single row tells nothing of many");
         budget.learn(10, 10 * MIB);
         budget.learn(50, 20 * MIB);
-        assert_eq!(budget.admit(100, || 100 * MIB), Ok(()));
+        assert_eq!(budget.admit(100, |_| 100 * MIB), Ok(()));
         let told = "a batch of size 101 takes 101 MiB; `device.memory_max` leaves 100 MiB beside the weights";
-        assert_eq!(budget.admit(101, || 1000 * MIB), Err(told.to_owned()));
+        assert_eq!(budget.admit(101, |_| 1000 * MIB), Err(told.to_owned()));
         let told = "a batch of size 50 takes 50 MiB; the device has 49 MiB free";
-        assert_eq!(budget.admit(50, || 49 * MIB), Err(told.to_owned()));
+        assert_eq!(budget.admit(50, |_| 49 * MIB), Err(told.to_owned()));
     }
 }

@@ -41,10 +41,10 @@ impl Device for Cpu {
         }
     }
 
-    fn load(&self, files: &Files, _settings: &LoadSettings) -> Result<Box<dyn Model>, String> {
+    fn load(&self, files: &Files, _settings: &LoadSettings) -> Result<Box<dyn Model>, Failed> {
         // How answers are scored is the server's business.
-        let executor =
-            LocalExecutor::load(files, &ModelConfig::default()).map_err(|error| error.detail().to_owned())?;
+        let executor = LocalExecutor::load(files, &ModelConfig::default())
+            .map_err(|error| Failed::new(Failure::Model, error.detail()))?;
         let signature = executor.loaded().about.signature.clone();
         Ok(Box::new(CpuModel { executor, signature, cores: self.cores.clone(), usual: Duration::ZERO }))
     }

@@ -25,7 +25,7 @@ pub(crate) trait Device: Send + Sync {
     fn about(&self) -> Hello;
 
     /// Loads a model. Errors: the file and what is wrong, or what there is too little memory for.
-    fn load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, String>;
+    fn load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, Failed>;
 
     /// Has the pages of a mapping stay where they are until what this gives is dropped, which must be before the mapping is: then
     /// the device copies from and to them by itself. `None` where it does not.

@@ -1,4 +1,5 @@
-//! The operators by kernels of the device's own: seven launches a layer, no masks, no scores in memory.
+//! The operators by kernels of the device's own: attention is one launch, as is each sum with its norm; no masks, no scores in
+//! memory.
 
 use std::sync::Arc;
 

@@ -8,6 +8,8 @@ use crate::model::{CandleModel, Target};
 
 /// A network whose weights are on a device.
 pub(super) struct Portable {
+    /// What is done first, in `F32`: differences of large numbers would be lost in half precision.
+    first: Vec<Op>,
     ops: Vec<Op>,
     dtype: DType,
 }
@@ -31,8 +33,11 @@ enum Op {
 
 impl Portable {
     /// Moves the weights to `target`.
-    pub(super) fn new(steps: Vec<Step>, target: &Target) -> Result<Self> {
-        Ok(Self { ops: put_all(steps, target)?, dtype: target.dtype })
+    pub(super) fn new(mut steps: Vec<Step>, target: &Target) -> Result<Self> {
+        let shifts = steps.iter().take_while(|step| matches!(step.work, Work::Affine(_))).count();
+        let rest = steps.split_off(shifts);
+        let exact = Target { dtype: DType::F32, ..target.clone() };
+        Ok(Self { first: put_all(steps, &exact)?, ops: put_all(rest, target)?, dtype: target.dtype })
     }
 }
 
@@ -51,7 +56,7 @@ fn run(ops: &[Op], rows: &Tensor) -> Result<Tensor> {
 impl CandleModel for Portable {
     fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
-        let output = run(&self.ops, &input.to_dtype(self.dtype)?)?;
+        let output = run(&self.ops, &run(&self.first, input)?.to_dtype(self.dtype)?)?;
         Ok(vec![output.to_dtype(DType::F32)?.contiguous()?])
     }
 }
@@ -90,7 +95,11 @@ impl Op {
                 Self::Convolve(how, put(weight, dims)?, bias)
             }
             Work::Normalise(Normalise { weight, bias, epsilon }) => {
-                Self::Normalise(flat(weight)?, bias.map(flat).transpose()?, epsilon)
+                let exact = |values: Vec<f32>| {
+                    let length = values.len();
+                    Tensor::from_vec(values, length, &target.device)
+                };
+                Self::Normalise(exact(weight)?, bias.map(exact).transpose()?, epsilon)
             }
             Work::Pool { of, window } => Self::Pool(of, window),
             Work::GlobalPool(of) => Self::GlobalPool(of),
@@ -112,8 +121,10 @@ impl Op {
             Self::Convolve(how, weight, bias) => convolve(rows, how, weight, bias.as_ref()),
             Self::Normalise(weight, bias, epsilon) => normalise(rows, weight, bias.as_ref(), *epsilon),
             Self::Pool(of, window) => pool(rows, *of, *window),
-            Self::GlobalPool(Pooling::Average) => rows.flatten_from(2)?.mean(2),
-            Self::GlobalPool(Pooling::Max) => rows.flatten_from(2)?.max(2),
+            Self::GlobalPool(Pooling::Average) => {
+                rows.flatten_from(2)?.to_dtype(DType::F32)?.mean(2)?.to_dtype(rows.dtype())
+            }
+            Self::GlobalPool(Pooling::Max) => largest(rows, |rows| rows.flatten_from(2)?.max(2)),
             Self::Flatten => rows.flatten_from(1),
             Self::Activate(function) => activate(rows, *function),
             Self::Residual(main, shortcut) => run(main, rows)?.add(&run(shortcut, rows)?),
@@ -151,7 +162,8 @@ fn convolve(rows: &Tensor, how: &Conv, weight: &Tensor, bias: Option<&Tensor>) -
 }
 
 fn normalise(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, epsilon: f64) -> Result<Tensor> {
-    let groups = rows.contiguous()?.reshape(((), weight.elem_count()))?;
+    // Sums of squares are beyond half precision.
+    let groups = rows.to_dtype(DType::F32)?.contiguous()?.reshape(((), weight.elem_count()))?;
     let centered = groups.broadcast_sub(&groups.mean_keepdim(1)?)?;
     let spread = (centered.sqr()?.mean_keepdim(1)? + epsilon)?.sqrt()?;
     let scaled = centered.broadcast_div(&spread)?.broadcast_mul(weight)?;
@@ -159,7 +171,7 @@ fn normalise(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, epsilon: f64
         Some(bias) => scaled.broadcast_add(bias)?,
         None => scaled,
     };
-    shifted.reshape(rows.dims())
+    shifted.to_dtype(rows.dtype())?.reshape(rows.dims())
 }
 
 fn pool(rows: &Tensor, of: Pooling, window: Window) -> Result<Tensor> {
@@ -176,9 +188,17 @@ fn pool(rows: &Tensor, of: Pooling, window: Window) -> Result<Tensor> {
     let padded = if flat { padded.unsqueeze(2)? } else { padded };
     let pooled = match of {
         Pooling::Average => padded.avg_pool2d_with_stride(sizes, strides)?,
-        Pooling::Max => padded.max_pool2d_with_stride(sizes, strides)?,
+        Pooling::Max => largest(&padded, |rows| rows.max_pool2d_with_stride(sizes, strides))?,
     };
     if flat { pooled.squeeze(2) } else { Ok(pooled) }
+}
+
+/// The largest numbers, as `pool` finds them; NaN where one is, which a GPU's maximum leaves out.
+fn largest(rows: &Tensor, pool: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let found = pool(rows)?;
+    let broken = pool(&rows.ne(rows)?.to_dtype(rows.dtype())?)?.gt(0_f32)?;
+    let nan = Tensor::full(f32::NAN, found.dims(), found.device())?.to_dtype(found.dtype())?;
+    broken.where_cond(&nan, &found)
 }
 
 fn pad_with_least(rows: &Tensor, dim: usize, padding: usize) -> Result<Tensor> {

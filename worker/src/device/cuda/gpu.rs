@@ -2,8 +2,10 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
-use candle_core::{CudaDevice, Device};
+use candle_core::{CudaDevice, DType, Device, Tensor};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use parking_lot::RwLock;
 use sconce::device::wire::Hello;
@@ -16,8 +18,10 @@ pub(super) struct Gpu {
     /// Copies the inputs of the next batch meanwhile.
     pub(super) copies: Arc<CudaStream>,
     pool: Pool,
-    /// Held, with others, by whoever has the stream do something; alone by who records what it does.
+    /// Held, with others, by whoever takes memory or gives it back beside the batches; alone by who records what the stream does.
     pub(super) recording: RwLock<()>,
+    /// How often somebody has.
+    pub(super) beside: AtomicU64,
 }
 
 impl Gpu {
@@ -29,7 +33,29 @@ impl Gpu {
         let stream = cuda.cuda_stream();
         let copies = stream.context().new_stream().map_err(|error| format!("a stream on GPU {ordinal}: {error}"))?;
         let pool = Pool::of(stream.context()).map_err(|error| format!("the memory of GPU {ordinal}: {error}"))?;
-        Ok(Self { device: Device::Cuda(cuda), stream, copies, pool, recording: RwLock::new(()) })
+        let gpu = Self {
+            device: Device::Cuda(cuda),
+            stream,
+            copies,
+            pool,
+            recording: RwLock::new(()),
+            beside: AtomicU64::new(0),
+        };
+        gpu.try_candle().map_err(|error| format!("GPU {ordinal}: {}", first_line(&error)))?;
+        Ok(gpu)
+    }
+
+    /// Errors: candle's kernels were built for another GPU.
+    fn try_candle(&self) -> candle_core::Result<()> {
+        Tensor::ones(1, DType::F32, &self.device)?.affine(2.0, 1.0)?.to_vec1::<f32>().map(|_| ())
+    }
+
+    /// Has `work` take memory, or give it back, beside the batches: nothing is recorded meanwhile.
+    pub(super) fn beside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _not_recorded = self.recording.read();
+        let done = work();
+        self.beside.fetch_add(1, Relaxed);
+        done
     }
 
     pub(super) fn context(&self) -> &Arc<CudaContext> {
@@ -43,26 +69,35 @@ impl Gpu {
         Hello { kind: "cuda".to_owned(), name, memory_total: total as u64, memory_free: free as u64 }
     }
 
-    /// Bytes that can still be taken: what the driver has, and what the pool has and nobody uses.
-    pub(super) fn free_bytes(&self) -> u64 {
-        let (free, _) = self.context().mem_get_info().unwrap_or_default();
-        (free as u64).saturating_add(self.pool.unused())
+    /// Bytes that can still be taken, `wanted` at least or all: what the pool has and nobody uses, and what the driver has, which
+    /// takes long to be asked.
+    pub(super) fn free_bytes(&self, wanted: u64) -> u64 {
+        let unused = self.pool.unused();
+        if unused >= wanted {
+            return unused;
+        }
+        let (free, _) = apart(self.context(), || self.context().mem_get_info()).unwrap_or_default();
+        unused.saturating_add(free as u64)
     }
 
     /// From now on [`Gpu::peak_bytes`] tells what is taken at once beyond what is taken now.
-    pub(super) fn watch_peak(&self) -> u64 {
-        self.pool.watch_peak()
+    pub(super) fn watch_peak(&self) -> Peak {
+        Peak { beside: self.beside.load(Relaxed), bytes: self.pool.watch_peak() }
     }
 
-    /// The most bytes that have been taken at once since, beyond the `before` that it told.
-    pub(super) fn peak_bytes(&self, before: u64) -> u64 {
-        self.pool.peak().saturating_sub(before)
+    /// The most bytes that have been taken at once since then, beyond those; `None` if somebody beside the batches may have.
+    pub(super) fn peak_bytes(&self, before: &Peak) -> Option<u64> {
+        let alone = self.recording.try_write().is_some() && self.beside.load(Relaxed) == before.beside;
+        alone.then(|| self.pool.peak().saturating_sub(before.bytes))
     }
 
     /// Waits until all is done that the computing stream was told. Errors: that of any call since the last wait.
     pub(super) fn finish(&self) -> Result<(), DriverError> {
+        // Left where it is, it would be told before the wait, and in its place.
+        let earlier = self.context().check_err();
         self.stream.synchronize()?;
-        self.context().check_err()
+        self.context().check_err()?;
+        earlier
     }
 
     /// Does the context work? A broken one fails at everything. Errors: what the driver says.
@@ -79,12 +114,28 @@ impl Gpu {
     }
 }
 
+/// What was taken when a batch began.
+pub(super) struct Peak {
+    beside: u64,
+    bytes: u64,
+}
+
 /// Candle's tensors keep two events each to order streams, which are not needed: the one that computes waits for a batch's copies.
 #[expect(unsafe_code, reason = "who has several streams has to order them himself")]
 fn stop_tracking(cuda: &CudaDevice) {
     // SAFETY: every tensor of this process is made, used and dropped on this device's stream, which does things in order, but for
     // inputs that were copied ahead: the stream waits for their copy, and they are dropped when it has been waited for.
     unsafe { cuda.disable_event_tracking() };
+}
+
+/// Has the driver do something whatever earlier calls have left, which is told by the next wait.
+///
+/// An error in a drop is kept by the context, whose next call would tell it and do nothing.
+pub(super) fn apart<T>(context: &CudaContext, call: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
+    let earlier = context.check_err();
+    let done = call();
+    context.record_err(earlier);
+    done
 }
 
 /// The driver's pool that tensors are taken from.

@@ -4,9 +4,11 @@
 //! and runs launch by launch as before.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use candle_core::{D, DType, Error, Result, Tensor};
+use candle_core::{DType, Error, Result, Tensor};
 use cudarc::driver::{CudaGraph, sys};
 use parking_lot::Mutex;
 use sconce::model::kernels::{Recorder, Size};
@@ -51,16 +53,18 @@ impl Graphs {
         Self { gpu, known: Mutex::default() }
     }
 
-    /// Records `compute`, and has the graph give what it gave. Errors: it does not, or something in it cannot be recorded.
+    /// Records `compute`, and has the graph give what it gave; `None` while something else goes on beside the batches.
+    ///
+    /// Errors: it does not, or something in it cannot be recorded.
     fn record(
         &self,
         size: &Size,
         (inputs, launched): (&[Tensor], &Tensor),
         compute: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    ) -> Result<Graph> {
-        let Some(_alone) = self.gpu.recording.try_write() else {
-            return Err(Error::msg("another model is being loaded"));
-        };
+    ) -> Result<Option<Graph>> {
+        let Some(_alone) = self.gpu.recording.try_write() else { return Ok(None) };
+        // What it takes is not the batch's.
+        self.gpu.beside.fetch_add(1, Relaxed);
         let filled = inputs.iter().zip(&size.lengths).map(|(input, length)| longer(input, *length));
         let filled: Vec<Tensor> = filled.collect::<Result<_>>()?;
         let output = longer(launched, size.lengths.first().copied().unwrap_or_default())?;
@@ -71,17 +75,19 @@ impl Graphs {
         let graph = Graph { recorded, inputs: filled, output };
         // What is behind the rows that count may be anything.
         expect_near(&graph.replay(inputs, size.rows)?, &launched.narrow(0, 0, size.rows)?)?;
-        Ok(graph)
+        Ok(Some(graph))
     }
 
     fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
         let stream = &self.gpu.stream;
         stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(Error::wrap)?;
-        let done = work();
-        // Ends the capture in any case: the stream does nothing until then.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // Ends the capture in any case: the stream does nothing until then, and what drops have left would be told in its place.
+        let late = self.gpu.context().check_err();
         let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = stream.end_capture(flags).map_err(Error::wrap);
-        done?;
+        done.unwrap_or_else(|panic| resume_unwind(panic))?;
+        late.map_err(Error::wrap)?;
         let graph = graph?.ok_or_else(|| Error::msg("nothing was recorded"))?;
         graph.upload().map_err(Error::wrap)?;
         Ok(graph)
@@ -98,7 +104,8 @@ impl Recorder for Graphs {
             Known::Seen(_) => {
                 let launched = compute(inputs)?;
                 *entry = match self.record(size, (inputs, &launched), compute) {
-                    Ok(graph) => {
+                    Ok(None) => Known::Seen(RECURRED),
+                    Ok(Some(graph)) => {
                         debug!(?size, "recorded as a graph");
                         Known::Recorded(graph)
                     }
@@ -141,14 +148,18 @@ fn longer(tensor: &Tensor, length: usize) -> Result<Tensor> {
     Ok(longer)
 }
 
-/// Errors: the graph does not give what the launches gave.
+/// Errors: the graph does not give what the launches gave. Compared on the host, since a GPU's maximum leaves NaN out.
 fn expect_near(replayed: &Tensor, launched: &Tensor) -> Result<()> {
     let near = if launched.dtype() == DType::F32 { NEAR_F32 } else { NEAR_HALF };
-    let [replayed, launched] = [replayed, launched].map(|tensor| tensor.to_dtype(DType::F32));
-    let (replayed, launched) = (replayed?, launched?);
-    let largest = |tensor: Tensor| tensor.abs()?.flatten_all()?.max(D::Minus1)?.to_scalar::<f32>();
-    let off = f64::from(largest((&replayed - &launched)?)?);
-    let all = f64::from(largest(launched)?);
-    // NaN is not near.
-    if off <= near * all { Ok(()) } else { Err(Error::msg(format!("the graph is off by {off} of {all}"))) }
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let (replayed, launched) = (numbers(replayed)?, numbers(launched)?);
+    let (mut off, mut largest) = (0.0_f64, 0.0_f64);
+    for (replayed, launched) in replayed.iter().zip(&launched) {
+        let difference = f64::from(replayed - launched).abs();
+        if difference.is_nan() {
+            return Err(Error::msg("not every number of the graph is one"));
+        }
+        (off, largest) = (off.max(difference), largest.max(f64::from(*launched).abs()));
+    }
+    if off <= near * largest { Ok(()) } else { Err(Error::msg(format!("the graph is off by {off} of {largest}"))) }
 }

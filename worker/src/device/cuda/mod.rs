@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use sconce::config::{ModelConfig, Precision};
-use sconce::device::wire::{Hello, SCORES};
+use sconce::device::wire::{Failure, Hello, SCORES};
 use sconce::device::{LoadSettings, LogitScores};
 use sconce::model::kernels::{Kernels, Recorder};
 use sconce::model::{Files, Needs, Target, load};
@@ -30,7 +30,7 @@ pub(super) use self::probe::probe;
 use self::side::CudaSide;
 use super::budget::Budget;
 use super::fused::{Fused, MakeRecorder};
-use super::{Device, Model};
+use super::{Device, Failed, Model};
 
 /// What the names of these devices begin with; their number follows.
 pub(super) const PREFIX: &str = "cuda:";
@@ -60,7 +60,22 @@ impl Device for Cuda {
         self.gpu.about()
     }
 
-    fn load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, String> {
+    fn load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, Failed> {
+        let loaded = self.gpu.beside(|| self.try_load(files, settings));
+        loaded.map_err(|why| match self.gpu.try_out() {
+            Ok(()) => Failed::new(Failure::Model, why),
+            Err(broken) => Failed::new(Failure::Device, format!("{why}; {broken}")),
+        })
+    }
+
+    fn lock_pages(&self, memory: NonNull<[u8]>) -> Option<Box<dyn Send + Sync>> {
+        Locked::new(self.gpu.context(), memory).map(|locked| Box::new(locked) as Box<dyn Send + Sync>)
+    }
+}
+
+impl Cuda {
+    /// Errors: the file and what is wrong, or what there is too little memory for.
+    fn try_load(&self, files: &Files, settings: &LoadSettings) -> Result<Box<dyn Model>, String> {
         let dtype = match settings.precision {
             Precision::F32 | Precision::Tf32 => DType::F32,
             Precision::F16 => DType::F16,
@@ -68,12 +83,11 @@ impl Device for Cuda {
         };
         let needs = Needs::of(files).map_err(|error| error.to_string())?;
         let weights = needs.weights / DType::F32.size_in_bytes() as u64 * dtype.size_in_bytes() as u64;
-        let budget = Budget::new(weights, settings.memory_max, self.gpu.free_bytes())?;
+        let budget = Budget::new(weights, settings.memory_max, self.gpu.free_bytes(weights))?;
         let kernels = Arc::clone(&self.kernels) as Arc<dyn Kernels>;
         let target = Target { device: self.gpu.device.clone(), dtype, kernels: Some(kernels) };
         // How answers are scored is the server's business.
         let config = ModelConfig::default();
-        let _not_recorded = self.gpu.recording.read();
         let loaded = load(files, &config, &target).map_err(|error| error.to_string())?;
         self.gpu.finish().map_err(|error| format!("put the weights on the GPU: {error}"))?;
         let mut signature = loaded.about.signature;
@@ -83,11 +97,16 @@ impl Device for Cuda {
         }
         let (gpu, kernels) = (Arc::clone(&self.gpu), Arc::clone(&self.kernels));
         let precision = settings.precision;
-        Ok(Box::new(CudaModel { gpu, kernels, model: loaded.model, signature, precision, scores, budget, ahead: None }))
-    }
-
-    fn lock_pages(&self, memory: NonNull<[u8]>) -> Option<Box<dyn Send + Sync>> {
-        Locked::new(self.gpu.context(), memory).map(|locked| Box::new(locked) as Box<dyn Send + Sync>)
+        Ok(Box::new(CudaModel {
+            gpu,
+            kernels,
+            model: Some(loaded.model),
+            signature,
+            precision,
+            scores,
+            budget,
+            ahead: None,
+        }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Error, Result as CandleResult, Tensor, bail};
-use cudarc::driver::CudaEvent;
+use cudarc::driver::{CudaContext, CudaEvent};
 use sconce::config::Precision;
 use sconce::device::LogitScores;
 use sconce::device::wire::Failure;
@@ -13,7 +13,7 @@ use sconce::model::{CandleModel, Model as Loaded};
 use sconce::types::{Rows, Signature};
 
 use super::copies::{described, download, upload};
-use super::gpu::Gpu;
+use super::gpu::{Gpu, apart};
 use super::side::CudaSide;
 use crate::device::budget::Budget;
 use crate::device::fault::failed;
@@ -25,7 +25,8 @@ use crate::outputs::Outputs;
 pub(super) struct CudaModel {
     pub(super) gpu: Arc<Gpu>,
     pub(super) kernels: Arc<Fused<CudaSide>>,
-    pub(super) model: Loaded,
+    /// Until it is dropped.
+    pub(super) model: Option<Loaded>,
     /// With scores among the outputs, where it tells them.
     pub(super) signature: Signature,
     pub(super) precision: Precision,
@@ -42,6 +43,7 @@ pub(super) struct Copied {
     inputs: Vec<Tensor>,
     /// When they are there.
     done: CudaEvent,
+    context: Arc<CudaContext>,
 }
 
 impl Copied {
@@ -50,7 +52,7 @@ impl Copied {
         let inputs = rows.inputs().iter().map(|input| upload(input, gpu, &gpu.copies));
         let inputs = inputs.collect::<CandleResult<_>>()?;
         let done = gpu.copies.record_event(None).map_err(Error::wrap)?;
-        Ok(Self { rows, inputs, done })
+        Ok(Self { rows, inputs, done, context: Arc::clone(gpu.context()) })
     }
 
     /// Are these the rows?
@@ -63,7 +65,7 @@ impl Copied {
 impl Drop for Copied {
     fn drop(&mut self) {
         // Else the rows' memory might go while it is read. A device that fails reads nothing any more.
-        let _done = self.done.synchronize();
+        let _done = apart(&self.context, || self.done.synchronize());
     }
 }
 
@@ -80,16 +82,19 @@ impl Model for CudaModel {
         // Dropped at the end, when the device has done with it.
         let ahead = self.ahead.take();
         let model = match &self.model {
-            Loaded::Host(model) => {
+            None => return Err(Failed::new(Failure::Model, "the model is being unloaded")),
+            Some(Loaded::Host(model)) => {
                 let given = model.forward(rows.inputs());
                 let given = given.map_err(|error| Failed::new(Failure::Model, error.detail()))?;
                 return outputs.copy(&given);
             }
-            Loaded::Candle(_) if rows.count() == 0 => return outputs.none(&self.signature.outputs),
-            Loaded::Candle(model) => &**model,
+            Some(Loaded::Candle(_)) if rows.count() == 0 => return outputs.none(&self.signature.outputs),
+            Some(Loaded::Candle(model)) => &**model,
         };
         let size = rows.size();
-        self.budget.admit(size, || self.gpu.free_bytes()).map_err(|why| Failed::new(Failure::Memory, why))?;
+        self.budget
+            .admit(size, |wanted| self.gpu.free_bytes(wanted))
+            .map_err(|why| Failed::new(Failure::Memory, why))?;
         let before = self.gpu.watch_peak();
         let mut inputs = Vec::new();
         let computed = catch_unwind(AssertUnwindSafe(|| {
@@ -105,11 +110,22 @@ impl Model for CudaModel {
         };
         let outcome = computed.and_then(|()| finished.map_err(|error| failed(&error, || self.gpu.try_out())));
         drop(inputs);
-        if outcome.is_ok() {
-            self.budget.learn(size, self.gpu.peak_bytes(before));
+        if let (Ok(()), Some(bytes)) = (&outcome, self.gpu.peak_bytes(&before)) {
+            self.budget.learn(size, bytes);
         }
         self.ahead = ahead_of_it;
         outcome
+    }
+}
+
+impl Drop for CudaModel {
+    /// Another model's batch may be running, but not be recorded: what is given back must not become part of it.
+    fn drop(&mut self) {
+        let gpu = Arc::clone(&self.gpu);
+        gpu.beside(|| {
+            self.ahead = None;
+            self.model = None;
+        });
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, sys};
 
+use super::gpu::apart;
+
 /// Pages that are locked; dropping it lets them go.
 pub(super) struct Locked {
     context: Arc<CudaContext>,
@@ -21,7 +23,7 @@ unsafe impl Sync for Locked {}
 impl Locked {
     /// Locks the pages of a mapping, which must outlive this. `None` if the driver does not, which makes copies slower only.
     pub(super) fn new(context: &Arc<CudaContext>, memory: NonNull<[u8]>) -> Option<Self> {
-        context.bind_to_thread().ok()?;
+        apart(context, || context.bind_to_thread()).ok()?;
         let start = memory.cast::<c_void>();
         // SAFETY: the caller keeps the memory mapped for longer than this; the driver reads and writes it only where it is told to.
         let locked = unsafe { sys::cuMemHostRegister_v2(start.as_ptr(), memory.len(), 0) };
@@ -31,7 +33,7 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if apart(&self.context, || self.context.bind_to_thread()).is_ok() {
             // SAFETY: it was locked by `new`, is still mapped, and no copy runs: batches are waited for before their memory goes.
             let _gone = unsafe { sys::cuMemHostUnregister(self.start.as_ptr()) };
         }

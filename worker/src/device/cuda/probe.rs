@@ -8,12 +8,13 @@ use sconce_kernels::Cuda;
 pub(crate) fn probe() -> Probe {
     let probe = Probe::new(&["cpu", CUDA]);
     match gpus() {
-        Ok((gpus, problem)) => Probe { gpus, problem, ..probe },
+        let problem = problem.filter(|_| gpus.is_empty());
+    Ok((gpus, problem)) => Probe { gpus, problem, ..probe },
         Err(problem) => Probe { problem: Some(problem), ..probe },
     }
 }
 
-/// The GPUs that can be opened, and what is wrong with the last that cannot.
+/// The GPUs that can be opened, or, if there is none, what is wrong with the last.
 fn gpus() -> Result<(Vec<Gpu>, Option<String>), String> {
     result::init().map_err(|error| format!("the driver does not start: {error}"))?;
     check_version()?;
@@ -25,6 +26,7 @@ fn gpus() -> Result<(Vec<Gpu>, Option<String>), String> {
             Err(error) => problem = Some(format!("GPU {index}: {error}")),
         }
     }
+    let problem = problem.filter(|_| gpus.is_empty());
     Ok((gpus, problem))
 }
 
