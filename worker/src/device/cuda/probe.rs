@@ -8,8 +8,7 @@ use sconce_kernels::Cuda;
 pub(crate) fn probe() -> Probe {
     let probe = Probe::new(&["cpu", CUDA]);
     match gpus() {
-        let problem = problem.filter(|_| gpus.is_empty());
-    Ok((gpus, problem)) => Probe { gpus, problem, ..probe },
+        Ok((gpus, problem)) => Probe { gpus, problem, ..probe },
         Err(problem) => Probe { problem: Some(problem), ..probe },
     }
 }
