@@ -16,12 +16,14 @@ pub struct Target {
     pub dtype: DType,
     /// What encoders are computed with; `None` for candle's own operations, which know `F32` only.
     pub kernels: Option<Arc<dyn Kernels>>,
+    /// May the kernels' work be recorded, and replayed where it recurs?
+    pub records: bool,
 }
 
 impl Target {
     /// The processor, which computes in `F32`.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, dtype: DType::F32, kernels: None }
+        Self { device: Device::Cpu, dtype: DType::F32, kernels: None, records: false }
     }
 
     /// Puts a tensor there, as one block of memory in the target's numbers.

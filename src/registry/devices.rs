@@ -169,11 +169,12 @@ impl Registry {
 
 /// How a device is to compute the model, and what it is to tell of its answers.
 fn load_settings(config: &ModelConfig, about: &About) -> LoadSettings {
-    let DeviceConfig { precision, memory_max, .. } = config.device;
+    let DeviceConfig { precision, memory_max, graphs, .. } = config.device;
     let scores = about.scoring.as_ref().and_then(Scoring::of_logits);
     LoadSettings {
         precision,
         memory_max: memory_max.map(|bytes| bytes.get() as u64),
+        graphs,
         scores: scores.map(|(output, sharpness)| LogitScores { output, sharpness }),
     }
 }

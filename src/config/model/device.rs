@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::form::{Choice, Positive, Size};
+use crate::config::form::{Choice, Positive, Size, Switch};
 use crate::config::reader::{Reader, positive};
 
 const WEIGHT_MAX: u32 = 1000;
@@ -24,6 +24,8 @@ pub struct DeviceConfig {
     pub precision: Precision,
     /// Memory of an accelerator that it may take, bytes; `None` for what is free.
     pub memory_max: Option<NonZeroUsize>,
+    /// May an accelerator record what recurs, and replay it?
+    pub graphs: bool,
 }
 
 /// On which thread a model runs.
@@ -94,6 +96,13 @@ impl DeviceConfig {
                 .what("Memory of an accelerator that the model may take, weights and batches together")
                 .change("Set it where models share an accelerator, so that none takes what another needs")
                 .find("device.memory_max", &Size(MIB..=1024 * GIB), "what is free on the accelerator"),
+            graphs: settings
+                .what(
+                    "Whether a GPU records the steps of batch sizes that recur, as CUDA graphs, and replays them in one call. A \
+                     recording is used only if it once gave what the steps gave",
+                )
+                .change("`false` where the log or a driver makes recordings suspect")
+                .get("device.graphs", &Switch, true),
         }
     }
 

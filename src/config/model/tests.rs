@@ -43,6 +43,7 @@ placement = "thread"
 policy = "require-gpu"
 precision = "bf16"
 memory_max = "2GiB"
+graphs = false
 [warmup]
 time_max = "1s"
 [breaker]
@@ -103,6 +104,7 @@ fn every_setting_is_read() {
     assert_eq!((breaker.window.get(), breaker.calls_min.get(), breaker.probes.get()), (50, 50, 1));
     assert_eq!((breaker.failure_rate, breaker.slow_rate), (0.25, 1.0));
     assert_eq!((breaker.open_for, breaker.open_for_max), (Duration::from_secs(2), Duration::from_secs(2)));
+    assert!(!config.device.graphs);
     let device = (config.device.policy, config.device.precision, config.device.memory_max.map(usize::from));
     assert_eq!(device, (DevicePolicy::RequireGpu, Precision::Bf16, Some(2 << 30)));
     // Every declared key is in the text, so no declaration is passed over.

@@ -60,6 +60,8 @@ pub struct LoadSettings {
     pub precision: Precision,
     /// Bytes of the device's memory that it may take; `None` for what is free.
     pub memory_max: Option<u64>,
+    /// May it record what recurs, and replay it?
+    pub graphs: bool,
     /// Is the device to say how sure the model was of each row? It may do so, and then gives [`SCORES`] as two further outputs.
     pub scores: Option<LogitScores>,
 }

@@ -25,7 +25,8 @@ pub(in crate::model) struct Fused {
 
 impl Fused {
     pub(in crate::model) fn new(target: &Target, kernels: &Arc<dyn Kernels>) -> Self {
-        Self { target: target.clone(), kernels: Arc::clone(kernels), recorder: kernels.recorder() }
+        let recorder = target.records.then(|| kernels.recorder()).flatten();
+        Self { target: target.clone(), kernels: Arc::clone(kernels), recorder }
     }
 
     fn put_f32(&self, tensor: &Tensor) -> Result<Tensor> {

@@ -85,7 +85,8 @@ impl Cuda {
         let weights = needs.weights / DType::F32.size_in_bytes() as u64 * dtype.size_in_bytes() as u64;
         let budget = Budget::new(weights, settings.memory_max, self.gpu.free_bytes(weights))?;
         let kernels = Arc::clone(&self.kernels) as Arc<dyn Kernels>;
-        let target = Target { device: self.gpu.device.clone(), dtype, kernels: Some(kernels) };
+        let target =
+            Target { device: self.gpu.device.clone(), dtype, kernels: Some(kernels), records: settings.graphs };
         // How answers are scored is the server's business.
         let config = ModelConfig::default();
         let loaded = load(files, &config, &target).map_err(|error| error.to_string())?;

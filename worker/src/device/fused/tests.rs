@@ -35,7 +35,7 @@ impl Recorder for Filling {
 fn target(dtype: DType, fills: bool) -> Target {
     let recorder = move || fills.then(|| Box::new(Filling) as Box<dyn Recorder>);
     let kernels = Arc::new(Fused::new(Arc::new(HostSide::new()), Box::new(recorder))) as Arc<dyn Kernels>;
-    Target { device: Device::Cpu, dtype, kernels: Some(kernels) }
+    Target { device: Device::Cpu, dtype, kernels: Some(kernels), records: true }
 }
 
 /// A Hugging Face folder in memory; `tensors` are names and dimensions.
