@@ -211,7 +211,7 @@ fn by_hand_it_says_how_it_is_started() {
     };
     let told = "sconce-worker is started by sconce, and speaks with it over its standard input\n";
     assert_eq!(output(&[]), (Some(64), told.to_owned()));
-    let told = "expected --device NAME, --allow-faults or --version, got \"-h\"\n";
+    let told = "expected --device NAME, --allow-faults, --probe or --version, got \"-h\"\n";
     assert_eq!(output(&["-h"]), (Some(64), told.to_owned()));
     assert_eq!(output(&["--version"]), (Some(0), "sconce-worker 0.1.0\n".to_owned()));
 }
