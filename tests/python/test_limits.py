@@ -13,6 +13,7 @@ from repositories import SLOW_SIDE, write_identity, write_slow
 from sconce_server import SconceServer
 from tritonclient.grpc import service_pb2_grpc
 from triton_calls import infer_input, raw_request
+from waiting import wait_for
 
 SETTINGS = 'max_batch_size = 1\n[batching]\nqueue_rows_max = 4\n[warmup]\ntime_max = "1s"\n'
 MESSAGE_BYTES_MAX = 1 << 20
@@ -105,7 +106,12 @@ def test_an_access_line_for_each_request_on_demand(limited):
     hostile = "an id\nwith a break"
     with grpc.insecure_channel(limited.grpc) as channel:
         service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(quick_request(2, hostile))
-    lines = [line for line in limited.log().splitlines() if "sconce::access" in line and "an id" in line]
-    assert len(lines) == 1
+
+    def lines() -> list[str]:
+        return [line for line in limited.log().splitlines() if "sconce::access" in line and "an id" in line]
+
+    # The log is written behind the answer.
+    wait_for(lines)
+    assert len(lines()) == 1
     for word in ("quick", "version", "ok", "rows"):
-        assert word in lines[0], lines[0]
+        assert word in lines()[0], lines()
