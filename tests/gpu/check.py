@@ -21,8 +21,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "python"))
 
 import answers
 import compiling
+import device_tests
 import faults
-import kernels
 import making
 import measuring
 import system
@@ -42,7 +42,7 @@ FORMAT = 1
 STEPS = {
     "environment": system.step,
     "compiler": compiling.step,
-    "kernels": kernels.step,
+    "kernels": device_tests.step,
     "models": making.step,
     "answers": answers.step,
     "faults": faults.step,

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from kernels import PROGRAM as KERNELS
+from device_tests import PROGRAM as KERNELS
 from processes import WORKER
 from run import SERVER, Run
 

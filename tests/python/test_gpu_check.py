@@ -14,8 +14,8 @@ from callers import Callers
 sys.path.append(str(Path(__file__).resolve().parents[1] / "gpu"))
 
 import answers
+import device_tests
 import faults
-import kernels
 import making
 import measuring
 from pytorch import Compiled, compiled
@@ -91,7 +91,7 @@ def test_what_is_no_number_is_told():
 
 def test_kernels_results_are_read():
     printed = "running 3 tests\ntest attend ... ok\ntest norm ... FAILED\n\nfailures:\ntest pack ... "
-    assert kernels.results_of(printed) == {"attend": "ok", "norm": "failed", "pack": "failed"}
+    assert device_tests.results_of(printed) == {"attend": "ok", "norm": "failed", "pack": "failed"}
 
 
 def test_a_compiled_network_answers_as_it_is(run):
