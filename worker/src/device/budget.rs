@@ -26,8 +26,8 @@ impl Budget {
         Ok(Self { weights, most, bytes_each: 0.0 })
     }
 
-    /// Is there room for a batch of this size? `free` is asked how much the device has, this much at least or all. Errors: how much it would take, and what
-    /// there is.
+    /// Is there room for a batch of this size? `free` is asked how much the device has: this much at least, or all. A model whose
+    /// batches have told nothing yet is let in. Errors: how much it would take, and what there is.
     pub(crate) fn admit(&self, size: usize, free: impl FnOnce(u64) -> u64) -> Result<(), String> {
         let wanted = self.predict(size);
         let left = self.most.map(|most| most.saturating_sub(self.weights));
