@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod json;
 pub mod kernels;
+mod made_up;
 mod pickle;
 mod predict;
 mod prepare;
@@ -17,6 +18,7 @@ mod weights;
 
 pub use error::LoadError;
 pub use files::{Files, Folder};
+pub use made_up::zeros;
 pub use predict::Prediction;
 pub use prepare::{Prepare, Prepared, Room};
 pub use score::{Declared, Scoring};
@@ -25,6 +27,9 @@ pub use target::Target;
 pub use weights::{Needs, Weights};
 
 use std::sync::Arc;
+
+use candle_core::Tensor as CandleTensor;
+use candle_nn::ops::softmax_last_dim;
 
 use crate::types::{Error, Signature, Tensor};
 
@@ -66,7 +71,25 @@ pub trait CandleModel: Send + Sync {
     /// `offsets[i]..offsets[i + 1]`.
     ///
     /// A row's answer does not depend on the rows beside it, within 1e-5 in `f32`. Errors: candle's own.
-    fn forward(&self, inputs: &[candle_core::Tensor]) -> candle_core::Result<Vec<candle_core::Tensor>>;
+    fn forward(&self, inputs: &[CandleTensor]) -> candle_core::Result<Vec<CandleTensor>> {
+        let mut outputs = self.compute(inputs)?;
+        let last = self.softmax(&outputs)?;
+        outputs.extend(last);
+        Ok(outputs)
+    }
+
+    /// The same without the softmax that is the last output of some models: a device may have a quicker way to it.
+    fn compute(&self, inputs: &[CandleTensor]) -> candle_core::Result<Vec<CandleTensor>>;
+
+    /// Which output's softmax is the last output; `None` if none is.
+    fn softmax_of(&self) -> Option<usize> {
+        None
+    }
+
+    /// That softmax, of what [`CandleModel::compute`] gave.
+    fn softmax(&self, outputs: &[CandleTensor]) -> candle_core::Result<Option<CandleTensor>> {
+        self.softmax_of().and_then(|at| outputs.get(at)).map(softmax_last_dim).transpose()
+    }
 }
 
 /// A model that works on host bytes.

@@ -66,12 +66,12 @@ impl Scoring {
         (self.kind == ScoreKind::Logits && sharpness.is_normal()).then_some((self.output, sharpness))
     }
 
-    /// The scores of a model that gives `own` outputs: as its device told them in two outputs behind those, else computed.
+    /// The scores of a model that gives `own` outputs: as its device told them in three outputs behind those, else computed.
     ///
     /// `None` if there is no output to score.
     pub fn of_outputs(&self, outputs: &[Tensor], own: usize) -> Option<Scores> {
         match outputs.get(own..) {
-            Some([classes, measures]) => Some(self.told(classes, measures)),
+            Some([classes, measures, bins]) => Some(self.told(classes, measures, bins)),
             _ => outputs.get(self.output).map(|output| self.score(output)),
         }
     }
@@ -124,12 +124,14 @@ impl Scoring {
         if probabilities.is_empty() { Scores::Classes(scores) } else { Scores::Labels { top: scores, probabilities } }
     }
 
-    /// Scores that a device told: `U32 [rows]` classes, and `FP32 [rows, 3]` confidences, margins and entropies, which are NaN for
-    /// a row that cannot be scored.
-    fn told(&self, classes: &Tensor, measures: &Tensor) -> Scores {
-        let classes = classes.data().as_chunks::<4>().0.iter().map(|class| u32::from_le_bytes(*class) as usize);
-        let rows = classes.zip(measures.data().as_chunks::<12>().0);
-        let scored = rows.map(|(class, measures)| class_score(class, measures).filter(|_| class < self.classes()));
+    /// Scores that a device told: `U32 [rows]` classes, `FP32 [rows, 3]` confidences, margins and entropies, which are NaN for a row
+    /// that cannot be scored, and `U32 [rows]` bins of the confidences.
+    fn told(&self, classes: &Tensor, measures: &Tensor, bins: &Tensor) -> Scores {
+        let rows = numbers(classes).zip(measures.data().as_chunks::<12>().0).zip(numbers(bins));
+        let scored = rows.map(|((class, measures), bin)| {
+            let class = usize::try_from(class).ok().filter(|class| *class < self.classes())?;
+            Some(ClassScore { bin: u8::try_from(bin).ok(), ..class_score(class, measures)? })
+        });
         Scores::Classes(scored.collect())
     }
 
@@ -137,6 +139,10 @@ impl Scoring {
     pub fn is_exclusive(&self) -> bool {
         !(self.kind == ScoreKind::Sigmoid && self.columns > 1)
     }
+}
+
+fn numbers(tensor: &Tensor) -> impl Iterator<Item = u32> {
+    tensor.data().as_chunks::<4>().0.iter().map(|number| u32::from_le_bytes(*number))
 }
 
 fn class_score(class: usize, measures: &[u8; 12]) -> Option<ClassScore> {
@@ -149,5 +155,6 @@ fn class_score(class: usize, measures: &[u8; 12]) -> Option<ClassScore> {
         confidence: unit(confidence),
         margin: unit(margin),
         entropy: unit(entropy),
+        bin: None,
     })
 }

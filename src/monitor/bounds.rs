@@ -21,7 +21,7 @@ pub(super) fn seconds(edge: usize) -> f64 {
 }
 
 /// Of the confidence: fine where it matters, next to 1.
-pub(super) const CONFIDENCE: [f64; 16] =
+pub const CONFIDENCE: [f64; 16] =
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0];
 
 /// Of margin and entropy: even, and finer at the ends.

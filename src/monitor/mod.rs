@@ -22,6 +22,7 @@ mod snapshot;
 mod traffic;
 mod workers;
 
+pub use bounds::CONFIDENCE;
 pub use catalogue::reference;
 pub use export::CONTENT_TYPE;
 pub use hub::{Monitor, Reading, Settings};

@@ -163,7 +163,10 @@ impl ClassBook {
         };
         // The last label is `other` wherever a class may lie beyond those with a label of their own.
         if let Some(confidence) = self.confidence.get(score.class).or(self.confidence.last()) {
-            confidence.record(score.confidence);
+            match score.bin {
+                Some(bin) => confidence.record_in(bin, score.confidence),
+                None => confidence.record(score.confidence),
+            }
         }
         self.entropy.record(score.entropy);
         self.margin.record(score.margin);
@@ -242,7 +245,7 @@ mod tests {
     const WINDOW: Duration = Duration::from_mins(1);
 
     fn score(class: usize, confidence: f64) -> ClassScore {
-        ClassScore { class, confidence, margin: 0.5, entropy: 0.25 }
+        ClassScore { class, confidence, margin: 0.5, entropy: 0.25, bin: None }
     }
 
     #[test]
@@ -270,6 +273,21 @@ mod tests {
         assert_eq!((low, non_finite, entropy.count(), margin.count()), (1, 2, 3, 3));
         assert_eq!((classes[0].confidence.count(), classes[20].confidence.count(), classes[20].recent), (1, 2, 2));
         assert!((classes[0].confidence.sum - 0.999).abs() < 1e-12 && (margin.sum - 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn confidence_is_counted_in_the_bin_that_a_device_has_told() {
+        let now = Instant::now();
+        let plan = ScorePlan::Classes { labels: Vec::new(), classes: 2, low: 0.6, exclusive: true };
+        let book = ScoreBook::new(&plan, WINDOW, now);
+        let told = [Some(2), Some(16), Some(17), Some(u8::MAX), None];
+        let rows = told.map(|bin| Some(ClassScore { bin, ..score(0, 0.999) }));
+        book.record(&Scores::Classes(rows.into_iter().collect()));
+        let ScoreSnapshot::Classes { classes, .. } = book.snapshot(now) else { unreachable!("classes were planned") };
+        let counts = &classes[0].confidence.counts;
+        // There are 17: what is told of others is looked up, as what is not told.
+        assert_eq!((counts.len(), counts[2], counts[16], counts[14]), (17, 1, 1, 3));
+        assert!((classes[0].confidence.sum - 5.0 * 0.999).abs() < 1e-12);
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn the_window_forgets_and_the_sums_do_not() {
         instruments.batch_ran(BatchCounts { rows: 1, size: 9, padding: 1 }, Release::Idle, at);
         let mut journey = monitor.journey(at, None);
         journey.routed(instruments.clone());
-        let row = ClassScore { class, confidence: 0.4, margin: 0.1, entropy: 0.9 };
+        let row = ClassScore { class, confidence: 0.4, margin: 0.1, entropy: 0.9, bin: None };
         journey.scored(&Scores::Classes(smallvec![Some(row)]));
         journey.finish(Ok(0), at + MILLI);
     };

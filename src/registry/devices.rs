@@ -17,6 +17,7 @@ use crate::batch::{BatchShape, Seat, Turns};
 use crate::config::{DeviceConfig, DevicePolicy, ModelConfig, Placement, Precision};
 use crate::device::{Executor, Lifeline, LoadSettings, LocalExecutor, LogitScores, Supervisor};
 use crate::model::{About, Scoring};
+use crate::monitor::CONFIDENCE;
 use crate::types::{Error, Reason, RungKind};
 
 /// A batch that takes longer than this must not run on the network's threads.
@@ -175,7 +176,7 @@ fn load_settings(config: &ModelConfig, about: &About) -> LoadSettings {
         precision,
         memory_max: memory_max.map(|bytes| bytes.get() as u64),
         graphs,
-        scores: scores.map(|(output, sharpness)| LogitScores { output, sharpness }),
+        scores: scores.map(|(output, sharpness)| LogitScores { output, sharpness, bounds: CONFIDENCE.to_vec() }),
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::batch::BatchShape;
 use crate::device::{Executor, guarded};
-use crate::model::About;
-use crate::types::{DataType, Error, Rows, Shape, Tensor, TensorSpec};
+use crate::model::{About, zeros};
+use crate::types::{Error, Rows};
 
 /// Runs of each batch size, if they are short; and as many in all, however long they are, lest no cost can be told.
 const ROUNDS: usize = 3;
@@ -21,8 +20,6 @@ const SHORT: usize = 8;
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
 /// The same beside a version that serves: larger batches than those that are used would take the cores from it.
 const LONG_ENOUGH_BESIDE: Duration = ONCE;
-/// Batches of more elements than this are not made up.
-const ELEMENTS_MAX: usize = 1 << 26;
 
 /// What warm-up saw: size (rows, or tokens) and duration of each batch, in the order in which they ran.
 pub(super) struct WarmUp {
@@ -130,15 +127,9 @@ pub fn made_up_row(about: &About) -> Option<Rows> {
     made_up(about, 1, SHORT)
 }
 
-/// Made-up rows; `None` if they would be huge.
+/// Made-up rows, of which those that differ in length are short in the first batches; `None` if they would be huge.
 fn made_up(about: &About, rows: usize, tokens_max: usize) -> Option<Rows> {
-    if let Some(prepare) = &about.prepare {
-        let length = prepare.length_max().unwrap_or(1).min(SHORT * rows).min(tokens_max / rows);
-        return prepare.made_up(rows, length.max(1));
-    }
-    let row = |spec: &TensorSpec| spec.row.iter().map(|dim| dim.unwrap_or(1)).collect::<Vec<_>>();
-    let inputs = about.signature.inputs.iter().map(|spec| zeros(spec.dtype, &row(spec), rows));
-    Some(Rows::uniform(inputs.collect::<Option<Vec<_>>>()?, rows))
+    about.made_up(rows, (SHORT * rows).min(tokens_max / rows))
 }
 
 /// 1, 2, 4 … and `rows_max`.
@@ -147,16 +138,6 @@ fn sizes(rows_max: usize) -> Vec<usize> {
         std::iter::successors(Some(1_usize), |rows| rows.checked_mul(2)).take_while(|rows| *rows < rows_max).collect();
     sizes.push(rows_max);
     sizes
-}
-
-/// Rows of zeros (empty strings for BYTES). `None` if they would be huge.
-fn zeros(dtype: DataType, row: &[usize], rows: usize) -> Option<Tensor> {
-    let dims: Vec<usize> = std::iter::once(rows).chain(row.iter().copied()).collect();
-    let shape = Shape::new(&dims);
-    // An empty string is its length alone: four zero bytes.
-    let elements = shape.elements().filter(|elements| *elements <= ELEMENTS_MAX)?;
-    let bytes = elements.checked_mul(dtype.width().unwrap_or(4))?;
-    Tensor::new(dtype, shape, Bytes::from(vec![0; bytes])).ok()
 }
 
 #[cfg(test)]

@@ -62,6 +62,21 @@ impl Bounded {
     pub fn record(&self, value: f64) {
         // At most the number of bounds, and there is one more count than bounds.
         self.counts[self.bucket(value)].fetch_add(1, Relaxed);
+        self.add(value);
+    }
+
+    /// Counts a value in a bucket that somebody else has found; if there is none of this number, in that of the value.
+    #[inline]
+    pub fn record_in(&self, bucket: u8, value: f64) {
+        match self.counts.get(usize::from(bucket)) {
+            Some(count) => _ = count.fetch_add(1, Relaxed),
+            None => return self.record(value),
+        }
+        self.add(value);
+    }
+
+    #[inline]
+    fn add(&self, value: f64) {
         let mut bits = self.sum.load(Relaxed);
         loop {
             let sum = f64::from_bits(bits) + value;

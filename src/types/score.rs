@@ -15,6 +15,8 @@ pub struct ClassScore {
     pub margin: f64,
     /// Entropy of the probabilities divided by that of a uniform guess, 0 to 1.
     pub entropy: f64,
+    /// Which bin of its histogram the confidence is in, where a device has told.
+    pub bin: Option<u8>,
 }
 
 /// Scores of consecutive rows; `None` where an output was NaN or infinite.

@@ -134,9 +134,10 @@ def not_a_number(run: Run, client: Client, network: ImageNetwork) -> dict:
 
 
 def demo(run: Run) -> dict:
-    """`sconce demo --kill-device`, whose exit code says whether a client noticed: the worker gets garbage there, too."""
+    """`sconce demo --kill-device`, whose exit code says whether a client noticed: it feeds the worker garbage, too."""
     seconds = DEMO_SECONDS_QUICK if run.quick else DEMO_SECONDS
-    command = [run.bin / SERVER, "demo", "--kill-device", "--seconds", seconds, "--worker", run.bin / WORKER]
+    device = ["--device", "cuda" if run.on_gpu else "worker", "--worker", run.bin / WORKER]
+    command = [run.bin / SERVER, "demo", "--kill-device", "--seconds", seconds, *device]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     result = {"exit_code": done.returncode, "printed": (done.stdout + done.stderr).strip().splitlines()}
     return result if done.returncode == 0 else result | {"wrong": f"it ended with exit code {done.returncode}"}

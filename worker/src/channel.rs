@@ -16,7 +16,7 @@ use tracing::{error, info};
 
 use crate::area::Area;
 use crate::control::{Shared, end};
-use crate::device::Failed;
+use crate::device::{Failed, Model};
 use crate::inbox::Inbox;
 
 /// A model's end of its channel.
@@ -46,7 +46,7 @@ impl Channel {
         let device = &self.shared.device;
         let (mut first, second) = (Area::new(first, device)?, Area::new(second, device)?);
         let files = files(&order.contents, &mut first)?;
-        let mut model = match self.shared.device.load(&files, &order.settings) {
+        let mut model = match self.load(&files, order) {
             Ok(model) => model,
             Err(Failed { failure, detail }) => {
                 self.socket.send(&Opening::Refused(detail.clone()))?;
@@ -65,6 +65,20 @@ impl Channel {
                 .run(batch, &mut *model)
                 .unwrap_or_else(|Failed { failure, detail }| Body::Failed(failure, detail));
             answer(inbox.socket(), &shared, Answer { sequence, body })?;
+        }
+    }
+
+    /// The model, which from now on runs as fast as it will. Errors: it cannot be loaded, or the device is lost over it.
+    fn load(&self, files: &Files, order: &LoadOrder) -> Result<Box<dyn Model>, Failed> {
+        let Shared { device, turn, .. } = &*self.shared;
+        let mut model = device.load(files, &order.settings)?;
+        loop {
+            let turn = turn.lock();
+            let more = model.try_out()?;
+            drop(turn);
+            if !more {
+                return Ok(model);
+            }
         }
     }
 }

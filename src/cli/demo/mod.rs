@@ -18,7 +18,7 @@ use tokio::time::Duration;
 use super::screen::say;
 use super::serve::runtime;
 use crate::app::{Server, Signals, start_log};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, DeviceChoice, LogFormat};
 use crate::registry::{RegistrySource, Shipped, Single};
 use given::Given;
 
@@ -49,6 +49,9 @@ pub(super) struct Flags {
     /// see; the exit code is 1 if one saw an error, or answers were not as quick as before within 2 seconds.
     #[arg(long, conflicts_with_all = ["once", "text", "image"])]
     kill_device: bool,
+    /// What that worker computes on.
+    #[arg(long, value_name = "DEVICE", requires = "kill_device", default_value = "worker", value_parser = ["worker", "cuda"])]
+    device: String,
     /// The worker's program, where it is not beside the server's.
     #[arg(long, value_name = "FILE", requires = "kill_device")]
     worker: Option<PathBuf>,
@@ -58,7 +61,8 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags) -> anyhow::Result<ExitCode> {
     if flags.kill_device {
         let phase = flags.seconds.map_or(PHASE, Duration::from_secs);
-        return faults::run(flags.worker.as_deref(), phase);
+        let device = if flags.device == "cuda" { DeviceChoice::Cuda } else { DeviceChoice::Worker };
+        return faults::run(device, flags.worker.as_deref(), phase);
     }
     let _log = start_log(LogFormat::Pretty, "warn").map_err(anyhow::Error::msg)?;
     runtime()?.block_on(demo(local_config(), flags))

@@ -62,21 +62,24 @@ pub struct LoadSettings {
     pub memory_max: Option<u64>,
     /// May it record what recurs, and replay it?
     pub graphs: bool,
-    /// Is the device to say how sure the model was of each row? It may do so, and then gives [`SCORES`] as two further outputs.
+    /// Is the device to say how sure the model was of each row? It may do so, and then gives [`SCORES`] as further outputs.
     pub scores: Option<LogitScores>,
 }
 
-/// Which output of a model is logits, and how sharp their softmax is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Which output of a model is logits, how sharp their softmax is, and what is counted of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogitScores {
     /// Its index in the signature.
     pub output: usize,
     /// What logits are multiplied with.
     pub sharpness: f32,
+    /// Upper bounds, rising, of the bins in which confidences are counted; at most 255.
+    pub bounds: Vec<f64>,
 }
 
-/// Names of the outputs in which a device tells scores: of each row the class, and confidence, margin and entropy.
-pub const SCORES: [&str; 2] = ["sconce.class", "sconce.measures"];
+/// Names of the outputs in which a device tells scores: of each row the class, then confidence, margin and entropy, then the bin
+/// of the confidence.
+pub const SCORES: [&str; 3] = ["sconce.class", "sconce.measures", "sconce.bin"];
 
 /// Where a worker finds the files of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ pub(super) use socket::wait_for;
 pub use socket::{Broken, Socket, Spin};
 
 /// The version of all that stands in this folder; a worker of another one is refused.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Bytes of a frame; a socket pair takes three times as much before it blocks.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// What the exit code of a worker says that has met a frame which it cannot read.
@@ -124,7 +124,7 @@ mod tests {
         let mut other = frame(&Report::Pong(1));
         other[4] = 1;
         let told = decode::<Report>(&other).expect_err("another version").to_string();
-        assert_eq!(told, "expected version 2 of the worker's protocol, got 1");
+        assert_eq!(told, "expected version 3 of the worker's protocol, got 1");
         let mut long = frame(&Report::Pong(1));
         long.push(0);
         assert_eq!(decode::<Report>(&long), Err(Unreadable::Garbage { bytes: long.len() }));

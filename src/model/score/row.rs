@@ -114,7 +114,7 @@ pub(super) fn label(value: f64, inverse_temperature: f64, is_sound: bool) -> f32
 
 fn score(class: usize, confidence: f64, margin: f64, entropy: f64) -> ClassScore {
     let unit = |value: f64| value.clamp(0.0, 1.0);
-    ClassScore { class, confidence: unit(confidence), margin: unit(margin), entropy: unit(entropy) }
+    ClassScore { class, confidence: unit(confidence), margin: unit(margin), entropy: unit(entropy), bin: None }
 }
 
 fn uniform(entropy: f64, classes: u32) -> f64 {

@@ -314,8 +314,9 @@ fn scores_of_a_device_are_taken_or_left_out() {
     let told = Tensor::new(DataType::Uint32, Shape::new(&[3]), told.into()).expect("a tensor");
     let measures = [0.5, 0.25, 1.5, 0.9, 0.9, 0.9, f32::NAN, f32::NAN, f32::NAN];
     let measures = Tensor::from_f32(Shape::new(&[3, 3]), &measures).expect("a tensor");
-    let scores = sharp.of_outputs(&[logits.clone(), told, measures], 1).expect("scores");
-    let first = ClassScore { class: 1, confidence: 0.5, margin: 0.25, entropy: 1.0 };
+    let bins = Tensor::new(DataType::Uint32, Shape::new(&[3]), [4, 0, 0, 0].repeat(3).into()).expect("a tensor");
+    let scores = sharp.of_outputs(&[logits.clone(), told, measures, bins], 1).expect("scores");
+    let first = ClassScore { class: 1, confidence: 0.5, margin: 0.25, entropy: 1.0, bin: Some(4) };
     assert_eq!(scores.classes().expect("classes"), [Some(first), None, None]);
     let computed = sharp.of_outputs(&[logits], 1).expect("scores");
     assert_eq!(computed.classes().map(<[_]>::len), Some(3));

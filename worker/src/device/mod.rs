@@ -39,6 +39,13 @@ pub(crate) trait Model: Send {
     /// What it takes and gives.
     fn signature(&self) -> &Signature;
 
+    /// Runs one of the made-up batches that show the device the model, and it what batches take; false if there are no more.
+    ///
+    /// Each is short, and runs in turn with the batches of others. Errors: the device is lost.
+    fn try_out(&mut self) -> Result<bool, Failed> {
+        Ok(false)
+    }
+
     /// Runs a batch, which has ended when this returns: what a device reports later would be told of another batch.
     fn run(&mut self, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed>;
 

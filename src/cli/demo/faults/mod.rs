@@ -32,12 +32,12 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How much longer than its phase a fault may keep the worker from serving.
 const RETURN_MAX: Duration = Duration::from_secs(20);
 
-/// Serves, does one fault after the other with `phase` of traffic after each, and prints what came of it.
+/// Serves through a worker on `device`, does one fault after the other with `phase` of traffic after each, and prints what came of it.
 ///
 /// Errors: there is no worker's program, or the server fails.
-pub(super) fn run(worker: Option<&Path>, phase: Duration) -> anyhow::Result<ExitCode> {
+pub(super) fn run(device: DeviceChoice, worker: Option<&Path>, phase: Duration) -> anyhow::Result<ExitCode> {
     let mut config = local_config();
-    config.device = DeviceChoice::Worker;
+    config.device = device;
     config.worker.path = Some(worker_program(worker)?);
     let _log = start_log(LogFormat::Pretty, LOG_LEVEL).map_err(anyhow::Error::msg)?;
     runtime()?.block_on(async {

@@ -93,7 +93,7 @@ fn run(ops: &[Op], input: Rows<'_>, rows: usize) -> Result<Vec<f32>> {
 }
 
 impl CandleModel for Program {
-    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn compute(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
         Ok(vec![input.apply_op1_no_bwd(self)?])
     }

@@ -54,7 +54,7 @@ fn run(ops: &[Op], rows: &Tensor) -> Result<Tensor> {
 }
 
 impl CandleModel for Portable {
-    fn forward(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    fn compute(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [input] = inputs else { bail!("expected one input, got {}", inputs.len()) };
         let output = run(&self.ops, &run(&self.first, input)?.to_dtype(self.dtype)?)?;
         Ok(vec![output.to_dtype(DType::F32)?.contiguous()?])

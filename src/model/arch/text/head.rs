@@ -1,7 +1,6 @@
 //! What is made of an encoder's rows: embeddings, or numbers for classes.
 
 use candle_core::{D, DType, Tensor};
-use candle_nn::ops::softmax_last_dim;
 
 use super::super::super::json::Json;
 use super::super::super::table::HUB_CONFIG;
@@ -135,8 +134,13 @@ impl<O: Operators> Head<O> {
         }
     }
 
-    /// The outputs of an encoder's `[tokens, hidden]`.
-    pub(super) fn forward(&self, operators: &O, batch: &O::Batch, rows: &Tensor) -> candle_core::Result<Vec<Tensor>> {
+    /// Which output's softmax comes last.
+    pub(super) fn softmax_of(&self) -> Option<usize> {
+        matches!(self, Self::Classify(Classes { meaning: Meaning::Exclusive, .. })).then_some(0)
+    }
+
+    /// The outputs of an encoder's `[tokens, hidden]`, less that softmax.
+    pub(super) fn compute(&self, operators: &O, batch: &O::Batch, rows: &Tensor) -> candle_core::Result<Vec<Tensor>> {
         match self {
             Self::Embed { poolings, stages, .. } => {
                 let pooled = poolings.iter().map(|pooling| operators.pool(*pooling, batch, rows));
@@ -150,13 +154,13 @@ impl<O: Operators> Head<O> {
                 }
                 Ok(vec![vectors.to_dtype(DType::F32)?])
             }
-            Self::Classify(classes) => classes.forward(operators, batch, rows),
+            Self::Classify(classes) => classes.compute(operators, batch, rows),
         }
     }
 }
 
 impl<O: Operators> Classes<O> {
-    fn forward(&self, operators: &O, batch: &O::Batch, rows: &Tensor) -> candle_core::Result<Vec<Tensor>> {
+    fn compute(&self, operators: &O, batch: &O::Batch, rows: &Tensor) -> candle_core::Result<Vec<Tensor>> {
         let pooled = operators.pool(self.pooling, batch, rows)?;
         let mut inner = operators.project(&self.dense, &pooled, Then::Activate(self.activation))?;
         if let Some(norm) = &self.norm {
@@ -164,9 +168,8 @@ impl<O: Operators> Classes<O> {
         }
         let logits = operators.project(&self.out, &inner, Then::Nothing)?.to_dtype(DType::F32)?;
         Ok(match self.meaning {
-            Meaning::Exclusive => vec![logits.clone(), softmax_last_dim(&logits)?],
+            Meaning::Exclusive | Meaning::Values => vec![logits],
             Meaning::Independent => vec![logits.clone(), activate(&logits, Activation::Sigmoid)?],
-            Meaning::Values => vec![logits],
             Meaning::Fit { is_sigmoid } => {
                 let score = logits.squeeze(1)?;
                 let score = if is_sigmoid { activate(&score, Activation::Sigmoid)? } else { score };

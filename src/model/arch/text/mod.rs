@@ -131,11 +131,15 @@ struct TextModel<O: Operators> {
 }
 
 impl<O: Operators> CandleModel for TextModel<O> {
-    fn forward(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+    fn compute(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
         let Some((offsets, inputs)) = inputs.split_last() else { bail!("expected packed rows, got no inputs") };
         let offsets: Vec<usize> = offsets.to_vec1::<u32>()?.into_iter().map(|offset| offset as usize).collect();
         let batch = self.encoder.batch(&self.operators, &offsets, inputs)?;
         let rows = self.encoder.forward(&self.operators, &batch)?;
-        self.head.forward(&self.operators, &batch, &rows)
+        self.head.compute(&self.operators, &batch, &rows)
+    }
+
+    fn softmax_of(&self) -> Option<usize> {
+        self.head.softmax_of()
     }
 }

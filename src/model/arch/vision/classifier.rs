@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use candle_nn::ops::softmax_last_dim;
 use tracing::warn;
 
 use super::images::Images;
@@ -69,13 +68,15 @@ pub(super) fn check_task(config: &Json) -> Result<(), LoadError> {
     }
 }
 
-/// A network with the probabilities beside its logits.
+/// A network whose logits have their probabilities beside them.
 struct Classifier(Box<dyn CandleModel>);
 
 impl CandleModel for Classifier {
-    fn forward(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
-        let mut outputs = self.0.forward(inputs)?;
-        outputs.extend(outputs.first().map(softmax_last_dim).transpose()?);
-        Ok(outputs)
+    fn compute(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+        self.0.compute(inputs)
+    }
+
+    fn softmax_of(&self) -> Option<usize> {
+        Some(0)
     }
 }

@@ -192,7 +192,7 @@ fn head<O: Operators>(parts: &Parts<'_, O>, hidden: usize) -> Result<(O::Linear,
 }
 
 impl<O: Operators> CandleModel for Vit<O> {
-    fn forward(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+    fn compute(&self, inputs: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
         let [pixels] = inputs else { bail!("expected one input, got {}", inputs.len()) };
         let (rows, patches) = (pixels.dim(0)?, self.grid.down * self.grid.across);
         let projected = self.operators.project(&self.projection, &self.patches(pixels)?, Then::Nothing)?;

@@ -9,6 +9,7 @@ use candle_core::{CudaDevice, DType, Device, Tensor};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use parking_lot::RwLock;
 use sconce::device::wire::Hello;
+use tracing::debug;
 
 /// A GPU.
 pub(super) struct Gpu {
@@ -50,6 +51,24 @@ impl Gpu {
         Tensor::ones(1, DType::F32, &self.device)?.affine(2.0, 1.0)?.to_vec1::<f32>().map(|_| ())
     }
 
+    /// Has the driver compile candle's kernels, which it would otherwise do in the middle of first batches: seconds, where it has not
+    /// kept what it compiled before.
+    pub(super) fn wake(&self) {
+        if let Err(error) = self.try_wake() {
+            debug!(why = first_line(&error), "compile candle's kernels");
+        }
+    }
+
+    /// Uses one kernel of each of candle's modules that models need.
+    fn try_wake(&self) -> candle_core::Result<()> {
+        let ones = Tensor::ones((1, 1, 2, 2), DType::F32, &self.device)?;
+        let first = Tensor::zeros(1, DType::U32, &self.device)?;
+        let seen = ones.conv2d(&ones, 0, 1, 1, 1)?.affine(2.0, 1.0)?.exp()?;
+        let seen = (&seen + &seen)?.sum_all()?.reshape(1)?.index_select(&first, 0)?;
+        first.where_cond(&seen, &seen)?.to_dtype(DType::F16)?;
+        self.stream.synchronize().map_err(candle_core::Error::wrap)
+    }
+
     /// Has `work` take memory, or give it back, beside the batches: nothing is recorded meanwhile.
     pub(super) fn beside<T>(&self, work: impl FnOnce() -> T) -> T {
         let _not_recorded = self.recording.read();
@@ -69,15 +88,44 @@ impl Gpu {
         Hello { kind: "cuda".to_owned(), name, memory_total: total as u64, memory_free: free as u64 }
     }
 
-    /// Bytes that can still be taken, `wanted` at least or all: what the pool has and nobody uses, and what the driver has, which
-    /// takes long to be asked.
+    /// Bytes that the driver has left, which takes long to be asked.
+    pub(super) fn driver_bytes(&self) -> u64 {
+        apart(self.context(), || self.context().mem_get_info()).map_or(0, |(free, _)| free as u64)
+    }
+
+    /// Bytes that can still be taken, `wanted` at least or all: what the pool has and nobody uses, and what the driver has.
     pub(super) fn free_bytes(&self, wanted: u64) -> u64 {
         let unused = self.pool.unused();
         if unused >= wanted {
             return unused;
         }
-        let (free, _) = apart(self.context(), || self.context().mem_get_info()).unwrap_or_default();
-        unused.saturating_add(free as u64)
+        unused.saturating_add(self.driver_bytes())
+    }
+
+    /// Bytes that recorded graphs have of the driver, beside the pool.
+    pub(super) fn graph_bytes(&self) -> u64 {
+        let attribute = sys::CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT;
+        let mut value = 0_u64;
+        let device = self.context().cu_device();
+        // SAFETY: the device is that of a context that lives, and this attribute is a number of 64 bits.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        let got = unsafe { sys::cuDeviceGetGraphMemAttribute(device, attribute, (&raw mut value).cast::<c_void>()) };
+        got.result().map_or(0, |()| value)
+    }
+
+    /// Gives back to the driver what graphs had that are no more.
+    pub(super) fn trim_graphs(&self) {
+        // SAFETY: the device is that of a context that lives.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        let _trimmed = unsafe { sys::cuDeviceGraphMemTrim(self.context().cu_device()) };
+    }
+
+    /// Gives up to so many bytes back to the driver that the pool has and nobody uses, and what graphs had that are no more.
+    pub(super) fn give_back(&self, bytes: u64) {
+        // What was dropped is free when the stream has come to it.
+        let _done = apart(self.context(), || self.stream.synchronize());
+        self.pool.trim(bytes);
+        self.trim_graphs();
     }
 
     /// From now on [`Gpu::peak_bytes`] tells what is taken at once beyond what is taken now.
@@ -164,6 +212,15 @@ impl Pool {
     fn unused(&self) -> u64 {
         let reserved = self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
         reserved.saturating_sub(self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT))
+    }
+
+    /// Gives up to so many bytes back that nobody uses; the rest is kept for the batches of others.
+    fn trim(&self, bytes: u64) {
+        let reserved = self.get(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+        let keep = usize::try_from(reserved.saturating_sub(bytes)).unwrap_or(usize::MAX);
+        // SAFETY: the pool is the driver's own.
+        #[expect(unsafe_code, reason = "a call of the driver's")]
+        let _trimmed = unsafe { result::mem_pool::trim_to(self.pool, keep) };
     }
 
     fn watch_peak(&self) -> u64 {

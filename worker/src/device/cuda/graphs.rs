@@ -15,6 +15,7 @@ use sconce::model::kernels::{Recorder, Size};
 use tracing::{debug, warn};
 
 use super::gpu::{Gpu, first_line};
+use crate::device::budget::Budget;
 
 /// Batches of the same lengths before they are recorded.
 const RECURRED: u32 = 2;
@@ -26,6 +27,8 @@ const NEAR_HALF: f64 = 5e-2;
 /// One model's graphs, by the lengths that they were recorded for.
 pub(super) struct Graphs {
     gpu: Arc<Gpu>,
+    /// The model's.
+    budget: Arc<Mutex<Budget>>,
     known: Mutex<HashMap<Vec<usize>, Known>>,
 }
 
@@ -49,13 +52,13 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graphs {
-    pub(super) fn new(gpu: Arc<Gpu>) -> Self {
-        Self { gpu, known: Mutex::default() }
+    pub(super) fn new(gpu: Arc<Gpu>, budget: Arc<Mutex<Budget>>) -> Self {
+        Self { gpu, budget, known: Mutex::default() }
     }
 
     /// Records `compute`, and has the graph give what it gave; `None` while something else goes on beside the batches.
     ///
-    /// Errors: it does not, or something in it cannot be recorded.
+    /// Errors: it does not, something in it cannot be recorded, or there is too little memory to keep it.
     fn record(
         &self,
         size: &Size,
@@ -65,9 +68,15 @@ impl Graphs {
         let Some(_alone) = self.gpu.recording.try_write() else { return Ok(None) };
         // What it takes is not the batch's.
         self.gpu.beside.fetch_add(1, Relaxed);
+        let rows = size.lengths.first().copied().unwrap_or_default();
+        let lengths = size.lengths.iter().copied().chain([rows]);
+        let own = inputs.iter().chain([launched]).zip(lengths).map(|(tensor, length)| bytes_of(tensor, length)).sum();
+        // Graphs take nothing of the pool.
+        self.budget.lock().admit_graph(own, |_| self.gpu.driver_bytes()).map_err(Error::msg)?;
+        let before = self.gpu.graph_bytes();
         let filled = inputs.iter().zip(&size.lengths).map(|(input, length)| longer(input, *length));
         let filled: Vec<Tensor> = filled.collect::<Result<_>>()?;
-        let output = longer(launched, size.lengths.first().copied().unwrap_or_default())?;
+        let output = longer(launched, rows)?;
         // Loads what is loaded at first use, which cannot be recorded.
         compute(&filled)?;
         self.gpu.finish().map_err(Error::wrap)?;
@@ -75,6 +84,8 @@ impl Graphs {
         let graph = Graph { recorded, inputs: filled, output };
         // What is behind the rows that count may be anything.
         expect_near(&graph.replay(inputs, size.rows)?, &launched.narrow(0, 0, size.rows)?)?;
+        // It has its memory since it ran.
+        self.budget.lock().keep(own.saturating_add(self.gpu.graph_bytes().saturating_sub(before)));
         Ok(Some(graph))
     }
 
@@ -99,7 +110,11 @@ impl Recorder for Graphs {
         let mut known = self.known.lock();
         let entry = known.entry(size.lengths.clone()).or_insert(Known::Seen(0));
         match entry {
-            Known::Recorded(graph) => return graph.replay(inputs, size.rows),
+            Known::Recorded(graph) => {
+                // What the pool gives for it tells nothing of launches.
+                self.gpu.beside.fetch_add(1, Relaxed);
+                return graph.replay(inputs, size.rows);
+            }
             Known::Seen(times) if *times < RECURRED => *times += 1,
             Known::Seen(_) => {
                 let launched = compute(inputs)?;
@@ -112,6 +127,7 @@ impl Recorder for Graphs {
                     Err(error) => {
                         let why = first_line(&error);
                         warn!(?size, why, "not recorded as a graph; it runs launch by launch");
+                        self.gpu.trim_graphs();
                         Known::Refused
                     }
                 };
@@ -135,6 +151,12 @@ impl Graph {
         // The next batch writes over it, after all that this one has the stream do.
         self.output.narrow(0, 0, rows)
     }
+}
+
+/// Bytes of a tensor that is filled up.
+fn bytes_of(tensor: &Tensor, length: usize) -> u64 {
+    let row: usize = tensor.dims().iter().skip(1).product();
+    (length * row * tensor.dtype().size_in_bytes()) as u64
 }
 
 /// A copy with zeros behind it, up to `length` along the first dimension.

@@ -12,15 +12,15 @@ mod probe;
 mod side;
 
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use candle_core::DType;
+use parking_lot::Mutex;
 use sconce::config::{ModelConfig, Precision};
-use sconce::device::wire::{Failure, Hello, SCORES};
-use sconce::device::{LoadSettings, LogitScores};
+use sconce::device::LoadSettings;
+use sconce::device::wire::{Failure, Hello};
 use sconce::model::kernels::{Kernels, Recorder};
 use sconce::model::{Files, Needs, Target, load};
-use sconce::types::{DataType, Presence, Signature, TensorSpec};
 
 use self::gpu::Gpu;
 use self::graphs::Graphs;
@@ -29,16 +29,20 @@ use self::pages::Locked;
 pub(super) use self::probe::probe;
 use self::side::CudaSide;
 use super::budget::Budget;
-use super::fused::{Fused, MakeRecorder};
+use super::fused::{Fused, MakeRecorder, Scorer};
 use super::{Device, Failed, Model};
 
 /// What the names of these devices begin with; their number follows.
 pub(super) const PREFIX: &str = "cuda:";
 
+/// Rows, and tokens of each where they differ in length, of the batches that tell what others take; the first one last.
+const FIRST: [(usize, usize); 2] = [(8, 64), (1, 1)];
+
 /// A GPU with its kernels.
 pub(super) struct Cuda {
     gpu: Arc<Gpu>,
-    kernels: Arc<Fused<CudaSide>>,
+    side: Arc<CudaSide>,
+    woken: Once,
 }
 
 impl Cuda {
@@ -48,10 +52,7 @@ impl Cuda {
         let gpu = Arc::new(Gpu::open(ordinal)?);
         let cuda = gpu.device.as_cuda_device().map_err(|error| gpu::first_line(&error))?;
         let side = CudaSide::new(cuda).map_err(|error| error.to_string())?;
-        let own = Arc::clone(&gpu);
-        let recorder: MakeRecorder =
-            Box::new(move || Some(Box::new(Graphs::new(Arc::clone(&own))) as Box<dyn Recorder>));
-        Ok(Self { gpu, kernels: Arc::new(Fused::new(Arc::new(side), recorder)) })
+        Ok(Self { gpu, side: Arc::new(side), woken: Once::new() })
     }
 }
 
@@ -81,44 +82,38 @@ impl Cuda {
             Precision::F16 => DType::F16,
             Precision::Bf16 => DType::BF16,
         };
+        self.woken.call_once(|| self.gpu.wake());
         let needs = Needs::of(files).map_err(|error| error.to_string())?;
         let weights = needs.weights / DType::F32.size_in_bytes() as u64 * dtype.size_in_bytes() as u64;
         let budget = Budget::new(weights, settings.memory_max, self.gpu.free_bytes(weights))?;
-        let kernels = Arc::clone(&self.kernels) as Arc<dyn Kernels>;
-        let target =
-            Target { device: self.gpu.device.clone(), dtype, kernels: Some(kernels), records: settings.graphs };
+        let budget = Arc::new(Mutex::new(budget));
+        let (gpu, ledger) = (Arc::clone(&self.gpu), Arc::clone(&budget));
+        let recorder: MakeRecorder =
+            Box::new(move || Some(Box::new(Graphs::new(Arc::clone(&gpu), Arc::clone(&ledger))) as Box<dyn Recorder>));
+        let kernels = Arc::new(Fused::new(Arc::clone(&self.side), recorder));
+        let own = Arc::clone(&kernels) as Arc<dyn Kernels>;
+        let target = Target { device: self.gpu.device.clone(), dtype, kernels: Some(own), records: settings.graphs };
         // How answers are scored is the server's business.
         let config = ModelConfig::default();
         let loaded = load(files, &config, &target).map_err(|error| error.to_string())?;
         self.gpu.finish().map_err(|error| format!("put the weights on the GPU: {error}"))?;
+        let first = FIRST.into_iter().filter_map(|(rows, length)| loaded.about.made_up(rows, length)).collect();
         let mut signature = loaded.about.signature;
-        let scores = settings.scores.filter(|scores| is_rows_of_numbers(&signature, *scores));
-        if scores.is_some() {
-            signature.outputs.extend(score_specs());
+        let scorer = settings.scores.as_ref().map(|scores| Scorer::new(scores, &signature, &self.gpu.device));
+        let scorer = scorer.transpose().map(Option::flatten).map_err(|error| gpu::first_line(&error))?;
+        if scorer.is_some() {
+            signature.outputs.extend(Scorer::specs());
         }
-        let (gpu, kernels) = (Arc::clone(&self.gpu), Arc::clone(&self.kernels));
-        let precision = settings.precision;
         Ok(Box::new(CudaModel {
-            gpu,
+            gpu: Arc::clone(&self.gpu),
             kernels,
             model: Some(loaded.model),
             signature,
-            precision,
-            scores,
+            precision: settings.precision,
+            scorer,
             budget,
+            first,
             ahead: None,
         }))
     }
-}
-
-/// Is the output that is to be scored what the kernel scores?
-fn is_rows_of_numbers(signature: &Signature, scores: LogitScores) -> bool {
-    let output = signature.outputs.get(scores.output);
-    output.is_some_and(|output| output.dtype == DataType::Fp32 && matches!(output.row[..], [Some(_)]))
-}
-
-fn score_specs() -> [TensorSpec; 2] {
-    let [classes, measures] = SCORES.map(str::to_owned);
-    let spec = |name, dtype, row| TensorSpec { name, dtype, row, presence: Presence::Required };
-    [spec(classes, DataType::Uint32, Vec::new()), spec(measures, DataType::Fp32, vec![Some(3)])]
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use candle_core::cuda::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Error, Result as CandleResult, Tensor, bail};
 use cudarc::driver::{CudaContext, CudaEvent};
+use parking_lot::Mutex;
 use sconce::config::Precision;
-use sconce::device::LogitScores;
 use sconce::device::wire::Failure;
 use sconce::model::{CandleModel, Model as Loaded};
 use sconce::types::{Rows, Signature};
+use tracing::debug;
 
 use super::copies::{described, download, upload};
 use super::gpu::{Gpu, apart};
 use super::side::CudaSide;
-use crate::device::budget::Budget;
+use crate::device::budget::{Batch, Budget};
 use crate::device::fault::failed;
-use crate::device::fused::Fused;
+use crate::device::fused::{Fused, Scorer};
 use crate::device::{Failed, Model, Next};
 use crate::outputs::Outputs;
 
@@ -30,8 +31,10 @@ pub(super) struct CudaModel {
     /// With scores among the outputs, where it tells them.
     pub(super) signature: Signature,
     pub(super) precision: Precision,
-    pub(super) scores: Option<LogitScores>,
-    pub(super) budget: Budget,
+    pub(super) scorer: Option<Scorer>,
+    pub(super) budget: Arc<Mutex<Budget>>,
+    /// Made-up batches that have not run yet, the first one last.
+    pub(super) first: Vec<Rows>,
     /// The next batch, whose copy has begun.
     pub(super) ahead: Option<Copied>,
 }
@@ -74,6 +77,19 @@ impl Model for CudaModel {
         &self.signature
     }
 
+    fn try_out(&mut self) -> Result<bool, Failed> {
+        let (Some(Loaded::Candle(model)), Some(rows)) = (&self.model, self.first.pop()) else { return Ok(false) };
+        let forward = |inputs: &[Tensor]| self.forward(&**model, &rows, inputs).map(drop);
+        let tried = self.measured(&rows, None, |inputs| forward(inputs).map_err(|error| self.told(&error)), || {});
+        match tried {
+            Err(lost) if lost.failure == Failure::Device => return Err(lost),
+            // What batches take is not known then; they will find out.
+            Err(Failed { detail, .. }) => debug!(size = rows.size(), detail, "a batch to try a model out"),
+            Ok(()) => {}
+        }
+        Ok(true)
+    }
+
     fn run(&mut self, rows: &Rows, outputs: &mut Outputs<'_>) -> Result<(), Failed> {
         self.run_before(rows, outputs, &mut || None)
     }
@@ -91,29 +107,17 @@ impl Model for CudaModel {
             Some(Loaded::Candle(_)) if rows.count() == 0 => return outputs.none(&self.signature.outputs),
             Some(Loaded::Candle(model)) => &**model,
         };
-        let size = rows.size();
-        self.budget
-            .admit(size, |wanted| self.gpu.free_bytes(wanted))
-            .map_err(|why| Failed::new(Failure::Memory, why))?;
-        let before = self.gpu.watch_peak();
-        let mut inputs = Vec::new();
-        let computed = catch_unwind(AssertUnwindSafe(|| {
-            inputs = self.inputs(rows, ahead.as_ref())?;
-            self.compute(model, rows, &inputs, outputs)
-        }));
-        // The device computes; a copy that cannot begin now is made in its turn.
-        let ahead_of_it = next().and_then(|rows| Copied::begin(rows, &self.gpu).ok());
-        // What was asked of the device may still be going on: nothing of it may be left for the next batch.
-        let finished = self.gpu.finish().map_err(Error::wrap);
-        let Ok(computed) = computed else {
-            return Err(Failed::new(Failure::Device, "the model's code panicked, and nobody knows what the GPU does"));
-        };
-        let outcome = computed.and_then(|()| finished.map_err(|error| failed(&error, || self.gpu.try_out())));
-        drop(inputs);
-        if let (Ok(()), Some(bytes)) = (&outcome, self.gpu.peak_bytes(&before)) {
-            self.budget.learn(size, bytes);
-        }
-        self.ahead = ahead_of_it;
+        let admitted = self.budget.lock().admit(Batch::of(rows), |wanted| self.gpu.free_bytes(wanted));
+        admitted.map_err(|why| Failed::new(Failure::Memory, why))?;
+        let mut following = None;
+        let outcome = self.measured(
+            rows,
+            ahead.as_ref(),
+            |inputs| self.compute(model, rows, inputs, outputs),
+            // A copy that cannot begin now is made in its turn.
+            || following = next().and_then(|rows| Copied::begin(rows, &self.gpu).ok()),
+        );
+        self.ahead = following;
         outcome
     }
 }
@@ -125,11 +129,46 @@ impl Drop for CudaModel {
         gpu.beside(|| {
             self.ahead = None;
             self.model = None;
+            self.scorer = None;
+            gpu.give_back(self.budget.lock().kept());
         });
     }
 }
 
 impl CudaModel {
+    /// Has `compute` tell the device what to do with the rows' inputs, waits until that is done, and notes what it has taken.
+    /// `meanwhile` runs while the device computes.
+    fn measured(
+        &self,
+        rows: &Rows,
+        ahead: Option<&Copied>,
+        compute: impl FnOnce(&[Tensor]) -> Result<(), Failed>,
+        meanwhile: impl FnOnce(),
+    ) -> Result<(), Failed> {
+        let before = self.gpu.watch_peak();
+        let mut inputs = Vec::new();
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            inputs = self.inputs(rows, ahead)?;
+            compute(&inputs)
+        }));
+        meanwhile();
+        // What was asked of the device may still be going on: nothing of it may be left for the next batch.
+        let finished = self.gpu.finish().map_err(Error::wrap);
+        let Ok(computed) = computed else {
+            return Err(Failed::new(Failure::Device, "the model's code panicked, and nobody knows what the GPU does"));
+        };
+        computed.and_then(|()| finished.map_err(|error| self.told(&error)))?;
+        if let Some(bytes) = self.gpu.peak_bytes(&before) {
+            self.budget.lock().learn(Batch::of(rows), bytes);
+        }
+        Ok(())
+    }
+
+    /// What an error means for the batch.
+    fn told(&self, error: &Error) -> Failed {
+        failed(error, || self.gpu.try_out())
+    }
+
     /// The inputs on the GPU: those that were copied ahead, else copied now.
     fn inputs(&self, rows: &Rows, ahead: Option<&Copied>) -> Result<Vec<Tensor>, Failed> {
         let stream = &self.gpu.stream;
@@ -137,7 +176,7 @@ impl CudaModel {
             Some(ahead) => stream.wait(&ahead.done).map(|()| ahead.inputs.clone()).map_err(Error::wrap),
             None => rows.inputs().iter().map(|input| upload(input, &self.gpu, stream)).collect(),
         };
-        inputs.map_err(|error| failed(&error, || self.gpu.try_out()))
+        inputs.map_err(|error| self.told(&error))
     }
 
     /// Has the batch computed, and its outputs copied to where they go. It has ended when the stream has.
@@ -148,7 +187,7 @@ impl CudaModel {
         inputs: &[Tensor],
         outputs: &mut Outputs<'_>,
     ) -> Result<(), Failed> {
-        let told = |error: Error| failed(&error, || self.gpu.try_out());
+        let told = |error: Error| self.told(&error);
         let given = self.forward(model, rows, inputs).map_err(told)?;
         let described: Vec<_> = given.iter().map(described).collect::<CandleResult<_>>().map_err(told)?;
         outputs.reserve(described.iter().map(|(_, bytes)| *bytes))?;
@@ -164,12 +203,7 @@ impl CudaModel {
         set_gemm_reduced_precision_f32(self.precision == Precision::Tf32);
         let mut inputs = inputs.to_vec();
         inputs.extend(rows.lengths().map(offsets).transpose()?);
-        let mut given = model.forward(&inputs)?;
-        if let Some(LogitScores { output, sharpness }) = self.scores {
-            let Some(logits) = given.get(output) else { bail!("the model gave no output {output}") };
-            given.extend(self.kernels.score(&logits.contiguous()?, sharpness)?);
-        }
-        Ok(given)
+        self.kernels.forward(model, &inputs, self.scorer.as_ref())
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod host;
+mod scores;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,9 @@ use candle_core::op::BackpropOp;
 use candle_core::{DType, Error, Result, Tensor, bail};
 use sconce::model::kernels as model;
 use sconce::model::kernels::{Angles, Kernels, LayerNorm, Recorder};
-use sconce_kernels::{Element, activate, attend, embed, norm, pack, pool, rotate, score};
+use sconce_kernels::{Element, activate, attend, embed, norm, pack, pool, rotate};
 
+pub(crate) use self::scores::Scorer;
 use self::side::Reading;
 pub(crate) use self::side::{Number, Side};
 
@@ -50,11 +52,6 @@ macro_rules! by_type {
 impl<S: Side> Fused<S> {
     pub(crate) fn new(side: Arc<S>, recorder: MakeRecorder) -> Self {
         Self { side, recorder }
-    }
-
-    /// Class, and confidence, margin and entropy, of each row of logits `[rows, columns]`: `U32 [rows]` and `F32 [rows, 3]`.
-    pub(crate) fn score(&self, logits: &Tensor, sharpness: f32) -> Result<[Tensor; 2]> {
-        by_type!(logits, T => self.score_as::<T>(logits, sharpness))
     }
 
     fn pack_in(&self, ids: &Tensor, offsets: &Tensor, order: &Tensor, slots: usize) -> Result<(Tensor, Tensor)> {
@@ -225,24 +222,6 @@ impl<S: Side> Fused<S> {
         let call = pool::Pool { rows, offsets, width, pooling, normalises: false, out: written };
         call.launch(side.driver()).map_err(Error::wrap)?;
         Ok(self.tensor(out, &[count, width]))
-    }
-
-    fn score_as<T: Number + Element>(&self, logits: &Tensor, sharpness: f32) -> Result<[Tensor; 2]> {
-        let side = &*self.side;
-        let (rows, columns) = logits.dims2()?;
-        let logits = Reading::of(logits)?;
-        let (mut classes, mut measures) = (self.room::<u32>(&[rows])?, self.room::<f32>(&[rows, 3])?);
-        let call = score::Score {
-            logits: logits.view::<T, S>(side)?,
-            columns,
-            sharpness,
-            classes: side.view_room(&mut classes)?,
-            measures: side.view_room(&mut measures)?,
-            probabilities: None,
-            bins: None,
-        };
-        call.launch(side.driver()).map_err(Error::wrap)?;
-        Ok([self.tensor(classes, &[rows]), self.tensor(measures, &[rows, 3])])
     }
 }
 

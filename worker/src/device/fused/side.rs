@@ -15,6 +15,7 @@ pub(crate) trait Number: Plain + WithDType {}
 pub(crate) trait Number: Plain + WithDType + CudaDType {}
 
 impl Number for f32 {}
+impl Number for f64 {}
 impl Number for u32 {}
 impl Number for half::f16 {}
 impl Number for half::bf16 {}

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sconce::config::ModelConfig;
+use sconce::device::LogitScores;
 use sconce::model::kernels::{Kernels, Recorder, Size};
-use sconce::model::{Files, Loaded, Model, Target, load};
-use sconce::types::{ClassScore, DataType, Shape, Tensor as HostTensor};
+use sconce::model::{CandleModel, Files, Loaded, Model, Target, load};
+use sconce::monitor::CONFIDENCE;
+use sconce::types::{ClassScore, DataType, Presence, Shape, Signature, Tensor as HostTensor, TensorSpec};
 use serde_json::{Value, json};
 
-use super::Fused;
 use super::host::HostSide;
+use super::{Fused, Scorer};
 
 const WIDTH: usize = 24;
 const WORDS: usize = 40;
@@ -211,44 +213,101 @@ fn encoders_in_half_precision_are_near() {
     }
 }
 
-/// What the server makes of scores that a device tells is what it makes of the logits.
+/// A model that gives these logits, and their softmax.
+struct Given(Tensor);
+
+impl CandleModel for Given {
+    fn compute(&self, _inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![self.0.clone()])
+    }
+
+    fn softmax_of(&self) -> Option<usize> {
+        Some(0)
+    }
+}
+
+fn kernels() -> Fused<HostSide> {
+    Fused::new(Arc::new(HostSide::new()), Box::new(|| None))
+}
+
+/// Scores as a server asks for them, of a model with one output of this width.
+fn scorer(columns: usize, sharpness: f32) -> Option<Scorer> {
+    let row = vec![Some(columns)];
+    let output = TensorSpec { name: "logits".to_owned(), dtype: DataType::Fp32, row, presence: Presence::Required };
+    let signature = Signature { inputs: Vec::new(), outputs: vec![output] };
+    let scores = LogitScores { output: 0, sharpness, bounds: CONFIDENCE.to_vec() };
+    Scorer::new(&scores, &signature, &Device::Cpu).expect("bounds")
+}
+
+fn to_host(tensor: &Tensor) -> HostTensor {
+    let flat = tensor.flatten_all().expect("flat");
+    let (dtype, bytes): (_, Vec<u8>) = match tensor.dtype() {
+        DType::U32 => (DataType::Uint32, flat.to_vec1().expect("u32").into_iter().flat_map(u32::to_le_bytes).collect()),
+        _ => (DataType::Fp32, flat.to_vec1().expect("f32").into_iter().flat_map(f32::to_le_bytes).collect()),
+    };
+    HostTensor::new(dtype, Shape::new(tensor.dims()), bytes.into()).expect("alike")
+}
+
+/// What the server makes of scores that a device tells is what it makes of the logits, and the probabilities that come of the same
+/// pass are those of candle.
 #[test]
 fn scores_are_those_of_the_server() {
-    let loaded = loaded(&bert("BertForSequenceClassification"), &Target::cpu());
-    let scoring = loaded.about.scoring.expect("a classifier is scored");
-    let (output, sharpness) = scoring.of_logits().expect("by its logits");
-    assert_eq!((output, sharpness), (0, 1.0));
     let mut logits: Vec<f32> = (0_u16..300).map(|at| f32::from(at * 37 % 101) / 10.0 - 5.0).collect();
     logits.extend([f32::NAN, 0.0, 1.0, f32::NEG_INFINITY, 3.0, 3.0, f32::INFINITY, 0.0, 0.0, 90.0, -90.0, 0.0]);
     let rows = logits.len() / 3;
-    let given = Tensor::from_slice(&logits, (rows, 3), &Device::Cpu).expect("a tensor");
-    let kernels = Fused::new(Arc::new(HostSide::new()), Box::new(|| None));
-    let [classes, measures] = kernels.score(&given, sharpness).expect("scores");
-    let classes: Vec<u8> = classes.to_vec1::<u32>().expect("u32").into_iter().flat_map(u32::to_le_bytes).collect();
-    let measures: Vec<f32> = measures.flatten_all().expect("flat").to_vec1().expect("f32");
-    let host =
-        |width: usize, numbers: &[f32]| HostTensor::from_f32(Shape::new(&[rows, width]), numbers).expect("alike");
-    let classes = HostTensor::new(DataType::Uint32, Shape::new(&[rows]), classes.into()).expect("alike");
-    let outputs = [host(3, &logits), host(3, &logits), classes, host(3, &measures)];
-    let (told, computed) = (scoring.of_outputs(&outputs, 2).expect("told"), scoring.score(&outputs[0]));
+    let given = Given(Tensor::from_slice(&logits, (rows, 3), &Device::Cpu).expect("a tensor"));
+    let scoring = loaded(&bert("BertForSequenceClassification"), &Target::cpu()).about.scoring.expect("scored");
+    assert_eq!(scoring.of_logits(), Some((0, 1.0)));
+    let outputs = kernels().forward(&given, &[], scorer(3, 1.0).as_ref()).expect("outputs");
+    let outputs: Vec<HostTensor> = outputs.iter().map(to_host).collect();
+    let own: Vec<HostTensor> = given.forward(&[]).expect("outputs").iter().map(to_host).collect();
+    assert_eq!((outputs.len(), own.len(), outputs[0] == own[0]), (5, 2, true));
+    for (told, spec) in outputs[2..].iter().zip(Scorer::specs()) {
+        assert_eq!(told.dtype(), spec.dtype);
+        assert!(spec.takes(&told.shape().dims()[1..]), "{told:?}");
+    }
+    for (told, computed) in outputs[1].data().as_chunks::<4>().0.iter().zip(own[1].data().as_chunks::<4>().0) {
+        let [told, computed] = [told, computed].map(|bytes| f32::from_le_bytes(*bytes));
+        assert!((told - computed).abs() < 1e-6 || told.is_nan() && computed.is_nan(), "{told} {computed}");
+    }
+    let (told, computed) = (scoring.of_outputs(&outputs, 2).expect("told"), scoring.score(&own[0]));
     let (told, computed) = (told.classes().expect("classes"), computed.classes().expect("classes"));
     assert_eq!((told.len(), computed.len()), (rows, rows));
     for (told, computed) in told.iter().zip(computed) {
         let numbers = |score: &ClassScore| [score.confidence, score.margin, score.entropy];
         assert_eq!(told.map(|score| score.class), computed.map(|score| score.class));
+        let bin = told.map(|score| CONFIDENCE.partition_point(|bound| *bound < score.confidence));
+        assert_eq!(told.and_then(|score| score.bin).map(usize::from), bin);
         let (told, computed) = (told.as_ref().map(numbers), computed.as_ref().map(numbers));
         let off = told.unwrap_or_default().into_iter().zip(computed.unwrap_or_default()).map(|(a, b)| (a - b).abs());
         assert!(off.fold(0.0, f64::max) < 1e-6, "{told:?} {computed:?}");
     }
 }
 
+/// Where a temperature or a single logit makes the scores' probabilities others than the softmax, it is candle's.
+#[test]
+fn a_softmax_that_is_not_scored_stays_what_it_is() {
+    for (columns, sharpness) in [(3, 0.25), (1, 1.0)] {
+        let logits: Vec<f32> = (0_u8..6).map(f32::from).collect();
+        let given = Given(Tensor::from_slice(&logits, (6 / columns, columns), &Device::Cpu).expect("a tensor"));
+        let outputs = kernels().forward(&given, &[], scorer(columns, sharpness).as_ref()).expect("outputs");
+        let own = given.forward(&[]).expect("outputs");
+        assert_eq!(outputs.len(), 5);
+        assert!(outputs.iter().zip(&own).all(|(told, own)| to_host(told) == to_host(own)), "{columns} {sharpness}");
+    }
+    let given = Given(Tensor::zeros((2, 3), DType::F32, &Device::Cpu).expect("a tensor"));
+    assert_eq!(kernels().forward(&given, &[], None).expect("outputs").len(), 2, "no scores are wanted");
+}
+
 #[test]
 fn what_kernels_do_not_compute_is_an_error() {
-    let kernels = Fused::new(Arc::new(HostSide::new()), Box::new(|| None));
+    let kernels = kernels();
     let rows = Tensor::zeros((2, 3), DType::F64, &Device::Cpu).expect("a tensor");
     let told = kernels.activate(&rows, None, None).expect_err("no such kernel").to_string();
     assert!(told.starts_with("kernels do not compute in F64"), "{told}");
     let rows = Tensor::zeros((3, 2), DType::F32, &Device::Cpu).expect("a tensor").t().expect("a view");
-    let told = kernels.score(&rows, 1.0).expect_err("in pieces").to_string();
-    assert!(told.starts_with("a kernel was given a tensor of shape [2, 3] in pieces"), "{told}");
+    let told = kernels.activate(&rows, None, None).expect_err("in pieces").to_string();
+    assert!(told.starts_with("a kernel was given a tensor in pieces"), "{told}");
+    let told = kernels.forward(&Given(rows), &[], scorer(3, f32::NAN).as_ref()).expect_err("how sharp?").to_string();
+    assert!(told.starts_with("sharpness is NaN; expected within 1e-30 and 1e30"), "{told}");
 }
