@@ -45,3 +45,13 @@ fn a_worker_that_is_not_there_is_told_with_how_to_build_it() {
                     build it with `cargo build --release -p sconce-worker`, or name it with --worker";
     assert_eq!(told.trim_end(), expected);
 }
+
+#[test]
+fn a_gpu_that_is_not_there_is_told_instead_of_the_demo() {
+    let worker = env!("CARGO_BIN_EXE_sconce");
+    let output = run(&["demo", "--kill-device", "--device", "cuda", "--worker", worker]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let told = text(&output.stderr);
+    // Where there is a GPU, it is that the worker's program is none.
+    assert!(told.starts_with("error: --device cuda: ") && output.stdout.is_empty(), "{told}");
+}

@@ -17,6 +17,7 @@ use tokio::time::{Duration, Instant};
 use super::{local_config, runtime};
 use crate::app::{Server, Signals, start_log, worker_beside_server};
 use crate::config::{DeviceChoice, LogFormat};
+use crate::device::{DRIVER, PROBE_MAX, find_gpus};
 use crate::registry::Shipped;
 use calls::Call;
 use fault::Fault;
@@ -34,11 +35,16 @@ const RETURN_MAX: Duration = Duration::from_secs(20);
 
 /// Serves through a worker on `device`, does one fault after the other with `phase` of traffic after each, and prints what came of it.
 ///
-/// Errors: there is no worker's program, or the server fails.
+/// Errors: there is no worker's program, no GPU that was asked for, or the server fails.
 pub(super) fn run(device: DeviceChoice, worker: Option<&Path>, phase: Duration) -> anyhow::Result<ExitCode> {
     let mut config = local_config();
+    let program = worker_program(worker)?;
+    if device == DeviceChoice::Cuda {
+        let found = find_gpus(Some(&program), Path::new(DRIVER), PROBE_MAX);
+        found.map_err(|no_gpu| anyhow::anyhow!("--device cuda: {no_gpu}"))?;
+    }
     config.device = device;
-    config.worker.path = Some(worker_program(worker)?);
+    config.worker.path = Some(program);
     let _log = start_log(LogFormat::Pretty, LOG_LEVEL).map_err(anyhow::Error::msg)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
