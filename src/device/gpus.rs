@@ -100,6 +100,13 @@ pub fn find_gpus(worker: Option<&Path>, shown: &Path, at_most: Duration) -> Resu
     if !worker.is_file() {
         return Err(no_gpu(Missing::Worker, &worker.display().to_string()));
     }
+    ask_for_gpus(worker, at_most)
+}
+
+/// Asks the worker's program for GPUs, whatever the driver shows, and waits at most so long.
+///
+/// Errors: none can be used.
+pub fn ask_for_gpus(worker: &Path, at_most: Duration) -> Result<Gpus, NoGpu> {
     judge(ask(worker, at_most))
 }
 

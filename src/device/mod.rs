@@ -17,7 +17,7 @@ pub mod wire;
 
 pub use cores::Cores;
 pub use executor::{Executor, Fault, Interrupt, Outcome, guarded};
-pub use gpus::{DRIVER, Gpus, Missing, NoGpu, PROBE_MAX, find_gpus, shown_gpus};
+pub use gpus::{DRIVER, Gpus, Missing, NoGpu, PROBE_MAX, ask_for_gpus, find_gpus, shown_gpus};
 pub use lifeline::Lifeline;
 pub use local::{LocalExecutor, start_candle_threads};
 pub use remote::{DeviceInfo, RemoteExecutor, Supervisor, WorkerEvents, WorkerSettings, WorkerState};

@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant};
 use super::{local_config, runtime};
 use crate::app::{Server, Signals, start_log, worker_beside_server};
 use crate::config::{DeviceChoice, LogFormat};
-use crate::device::{DRIVER, PROBE_MAX, find_gpus};
+use crate::device::{PROBE_MAX, ask_for_gpus};
 use crate::registry::Shipped;
 use calls::Call;
 use fault::Fault;
@@ -40,7 +40,7 @@ pub(super) fn run(device: DeviceChoice, worker: Option<&Path>, phase: Duration) 
     let mut config = local_config();
     let program = worker_program(worker)?;
     if device == DeviceChoice::Cuda {
-        let found = find_gpus(Some(&program), Path::new(DRIVER), PROBE_MAX);
+        let found = ask_for_gpus(&program, PROBE_MAX);
         found.map_err(|no_gpu| anyhow::anyhow!("--device cuda: {no_gpu}"))?;
     }
     config.device = device;
