@@ -8,7 +8,7 @@ use tracing::debug;
 use crate::batch::BatchShape;
 use crate::device::{Executor, guarded};
 use crate::model::{About, zeros};
-use crate::types::{Error, Rows};
+use crate::types::{Error, Reason, Rows};
 
 /// Runs of each batch size, if they are short; and as many in all, however long they are, lest no cost can be told.
 const ROUNDS: usize = 3;
@@ -59,7 +59,8 @@ pub(super) struct Plan<'a> {
 /// or the time is up. Rows that differ in length are long in the larger batches, and short in the first. `progress` hears
 /// before each how many shapes are done, and of how many.
 ///
-/// Errors: the model fails on made-up rows. What was used with another version it may refuse.
+/// Errors: the model fails on made-up rows, or the device has no memory for a single one. What was used with another version it may
+/// refuse.
 pub(super) fn warm_up(
     executor: &mut dyn Executor,
     about: &About,
@@ -79,10 +80,16 @@ pub(super) fn warm_up(
         if !may_fail && warmed.batches.last().is_some_and(|(size, took)| *took > long_enough && *size < part.size()) {
             break;
         }
+        let size = part.size();
         match run(executor, part, &mut warmed, begun + plan.time_max) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) if may_fail => debug!(%error, "a shape that the version before was used with"),
+            // Larger batches will be halved.
+            Err(error) if error.reason() == Reason::DeviceMemory && !warmed.batches.is_empty() => {
+                debug!(%error, size, "batches beyond what the device has memory for");
+                break;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -169,15 +176,18 @@ mod tests {
         assert_eq!(warmed.largest(), Some(Duration::from_millis(4)));
     }
 
-    /// Notes the shapes that it is asked with; refuses rows of width 13.
+    /// Notes the shapes that it is asked with; refuses rows of width 13, and has memory for so many rows, if not for any.
     #[derive(Default)]
-    struct Noting(Vec<Vec<usize>>);
+    struct Noting(Vec<Vec<usize>>, Option<usize>);
 
     impl Executor for Noting {
         fn run(&mut self, parts: &[Rows]) -> Result<Vec<Tensor>, Error> {
             let dims = parts[0].inputs()[0].shape().dims().to_vec();
             if dims[1] == 13 {
                 return Err(Error::new(Reason::Model, "thirteen"));
+            }
+            if self.1.is_some_and(|most| dims[0] > most) {
+                return Err(Error::new(Reason::DeviceMemory, "too many rows"));
             }
             self.0.push(dims);
             Ok(Vec::new())
@@ -217,5 +227,16 @@ mod tests {
         assert_eq!(heard, (0..7).map(|done| (done, 7)).collect::<Vec<_>>());
         let at_once = Plan { time_max: Duration::ZERO, ..plan };
         assert_eq!(warm_up(&mut executor, &about(), &at_once, |_, _| {}).expect("it is warm").batches.len(), 1);
+    }
+
+    #[test]
+    fn batches_end_where_the_device_has_no_memory_for_more() {
+        let plan = Plan { used: &[], rows_max: 64, tokens_max: 8, time_max: Duration::from_mins(1) };
+        let mut executor = Noting(Vec::new(), Some(5));
+        let warmed = warm_up(&mut executor, &about(), &plan, |_, _| {}).expect("it is warm");
+        assert_eq!(warmed.batches.last().map(|(size, _)| *size), Some(4));
+        let mut none = Noting(Vec::new(), Some(0));
+        let error = warm_up(&mut none, &about(), &plan, |_, _| {}).err().expect("not even one row");
+        assert_eq!(error.reason(), Reason::DeviceMemory);
     }
 }

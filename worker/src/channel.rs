@@ -49,8 +49,9 @@ impl Channel {
         let mut model = match self.load(&files, order) {
             Ok(model) => model,
             Err(Failed { failure, detail }) => {
-                self.socket.send(&Opening::Refused(detail.clone()))?;
+                // Then it is not the model that is refused: the next worker loads it.
                 end_if_lost(failure, &detail);
+                self.socket.send(&Opening::Refused(detail))?;
                 return Ok(());
             }
         };

@@ -49,10 +49,10 @@ impl Budget {
     /// A budget for weights of so many bytes, on a device that has `free`. Errors: they take more than there is, or may be.
     pub(crate) fn new(weights: u64, most: Option<u64>, free: u64) -> Result<Self, String> {
         if let Some(most) = most.filter(|most| weights > *most) {
-            return Err(format!("its weights take {}; `device.memory_max` is {}", mib(weights), mib(most)));
+            return Err(format!("its weights take {}; `device.memory_max` is {}", mib(weights), mib_left(most)));
         }
         if weights > free {
-            return Err(format!("its weights take {}; the device has {} free", mib(weights), mib(free)));
+            return Err(format!("its weights take {}; the device has {} free", mib(weights), mib_left(free)));
         }
         Ok(Self { weights, graphs: 0, most, least: 0, largest: None, running: 0 })
     }
@@ -100,12 +100,12 @@ impl Budget {
         let left = self.most.map(|most| most.saturating_sub(self.kept()));
         if let Some(left) = left.filter(|left| wanted > *left) {
             let beside = if self.graphs > 0 { "weights and graphs" } else { "the weights" };
-            let (wanted, left) = (mib(wanted), mib(left));
+            let (wanted, left) = (mib(wanted), mib_left(left));
             return Err(format!("{what} {wanted}; `device.memory_max` leaves {left} beside {beside}"));
         }
         let free = if wanted > 0 { free(wanted) } else { u64::MAX };
         if wanted > free {
-            return Err(format!("{what} {}; the device has {} free", mib(wanted), mib(free)));
+            return Err(format!("{what} {}; the device has {} free", mib(wanted), mib_left(free)));
         }
         Ok(())
     }
@@ -121,9 +121,14 @@ fn scaled(Taken { batch, bytes }: Taken, input: u64) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// Bytes as people read them.
+/// Bytes that are wanted, as people read them.
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// Bytes that there are.
+pub(crate) fn mib_left(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 #[cfg(test)]

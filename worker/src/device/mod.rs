@@ -41,7 +41,7 @@ pub(crate) trait Model: Send {
 
     /// Runs one of the made-up batches that show the device the model, and it what batches take; false if there are no more.
     ///
-    /// Each is short, and runs in turn with the batches of others. Errors: the device is lost.
+    /// Each is short, and runs in turn with the batches of others. Errors: the device is lost, or has no memory for a single row.
     fn try_out(&mut self) -> Result<bool, Failed> {
         Ok(false)
     }

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::copies::{described, download, upload};
 use super::gpu::{Gpu, apart};
 use super::side::CudaSide;
-use crate::device::budget::{Batch, Budget};
+use crate::device::budget::{Batch, Budget, mib_left};
 use crate::device::fault::failed;
 use crate::device::fused::{Fused, Scorer};
 use crate::device::{Failed, Model, Next};
@@ -83,6 +83,12 @@ impl Model for CudaModel {
         let tried = self.measured(&rows, None, |inputs| forward(inputs).map_err(|error| self.told(&error)), || {});
         match tried {
             Err(lost) if lost.failure == Failure::Device => return Err(lost),
+            // The first one, of a single row.
+            Err(full) if full.failure == Failure::Memory && !self.first.is_empty() => {
+                let free = mib_left(self.gpu.free_bytes(u64::MAX));
+                let detail = format!("a single row does not fit beside its weights: the device has {free} free");
+                return Err(Failed::new(Failure::Memory, detail));
+            }
             // What batches take is not known then; they will find out.
             Err(Failed { detail, .. }) => debug!(size = rows.size(), detail, "a batch to try a model out"),
             Ok(()) => {}
