@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sconce::config::ModelConfig;
 use sconce::device::LogitScores;
-use sconce::model::kernels::{Kernels, Recorder, Size};
+use sconce::model::kernels::{Kernels, LayerNorm, Recorder, Size};
 use sconce::model::{CandleModel, Files, Loaded, Model, Target, load};
 use sconce::monitor::CONFIDENCE;
 use sconce::types::{ClassScore, DataType, Presence, Shape, Signature, Tensor as HostTensor, TensorSpec};
@@ -226,6 +226,15 @@ impl CandleModel for Given {
     }
 }
 
+/// A model that gives nothing.
+struct Silent;
+
+impl CandleModel for Silent {
+    fn compute(&self, _inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(Vec::new())
+    }
+}
+
 fn kernels() -> Fused<HostSide> {
     Fused::new(Arc::new(HostSide::new()), Box::new(|| None))
 }
@@ -308,6 +317,12 @@ fn what_kernels_do_not_compute_is_an_error() {
     let rows = Tensor::zeros((3, 2), DType::F32, &Device::Cpu).expect("a tensor").t().expect("a view");
     let told = kernels.activate(&rows, None, None).expect_err("in pieces").to_string();
     assert!(told.starts_with("a kernel was given a tensor in pieces"), "{told}");
+    let norm =
+        LayerNorm { weight: Tensor::zeros(3, DType::F32, &Device::Cpu).expect("a tensor"), bias: None, eps: 1e-5 };
+    let told = kernels.norm(&rows, None, &norm).expect_err("in pieces").to_string();
+    assert!(told.starts_with("a kernel was given a tensor of shape [2, 3] in pieces"), "{told}");
+    let told = kernels.forward(&Silent, &[], scorer(3, 1.0).as_ref()).expect_err("nothing").to_string();
+    assert!(told.starts_with("the model gave no output 0"), "{told}");
     let told = kernels.forward(&Given(rows), &[], scorer(3, f32::NAN).as_ref()).expect_err("how sharp?").to_string();
     assert!(told.starts_with("sharpness is NaN; expected within 1e-30 and 1e30"), "{told}");
 }
