@@ -23,7 +23,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 cd "$root"
 mkdir -p "$cache"
 
-steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults gpu triton kserve bench export)
+steps=(fmt shell docker deny clippy doc test kernels cuda build demo faults gpu host triton kserve bench export)
 
 about() {
     case $1 in
@@ -40,6 +40,7 @@ about() {
         demo) echo "the demo's accuracies are the committed ones" ;;
         faults) echo "a worker that is killed, frozen and fed garbage under load costs no client an answer" ;;
         gpu) echo "the check for machines with a GPU, on the worker that computes on the CPU" ;;
+        host) echo "the worker for GPUs, whole, with a CUDA driver whose device is the host" ;;
         triton) echo "tritonclient, health, deadlines, metrics and hostile clients against the real server" ;;
         kserve) echo "the kserve client against the real server" ;;
         bench) echo "sconce bench against a real Triton" ;;
@@ -215,6 +216,31 @@ step_gpu() {
     rm -r "$report"
 }
 
+# Puts the server and the worker for GPUs into FOLDER, beside libraries that take the host for a device (tests/cuda).
+on_host() {
+    local environment server
+    server=$(server_path)
+    environment=$(kernels/toolkit.sh)
+    (
+        eval "$environment"
+        cargo build --locked --package sconce-worker --features cuda
+        tests/cuda/build.sh "$1"
+        # CUDA's runtime is no driver, and stays NVIDIA's.
+        cp "$CUDA_HOME/lib64/libcudart.so.13" "$1"
+    )
+    cp "$server" "$CARGO_TARGET_DIR/debug/sconce-worker" "$1"
+}
+
+step_host() {
+    local folder=$CARGO_TARGET_DIR/on-host python
+    on_host "$folder"
+    python=$(venv tests/python/requirements-export.txt)
+    LD_LIBRARY_PATH=$folder SCONCE_BIN=$folder/sconce \
+        "$python" -m pytest -p no:cacheprovider tests/python/test_cuda_worker.py
+    "$python" tests/gpu/check.py --bin "$folder" --device cuda --pytorch cpu --libraries "$folder" --quick \
+        --models bert,modernbert,vit,resnet,tabular
+}
+
 # against_server REQUIREMENTS PYTEST-ARGUMENTS...: tests from Python, with the server under test in SCONCE_BIN and its worker beside it.
 against_server() {
     local requirements=$1 server python
@@ -243,6 +269,7 @@ step_triton() {
     promtool=$(promtool_path)
     PROMTOOL=$promtool against_server triton tests/python \
         --ignore tests/python/test_kserve.py --ignore tests/python/test_bench_triton.py \
+        --ignore tests/python/test_cuda_worker.py \
         "${with_torch[@]/#/--ignore=}"
 }
 

@@ -84,7 +84,7 @@ class Cell:
 def cells(run: Run) -> list[Cell]:
     """Those of the networks and precisions that there are."""
     return [
-        Cell(run.networks[name], precision, rows, lengths, rows in compiled and run.on_gpu)
+        Cell(run.networks[name], precision, rows, lengths, rows in compiled and run.torch_device == "cuda")
         for name, precisions, sizes, lengths, compiled in (PLAN_QUICK if run.quick else PLAN)
         if name in run.networks
         for precision in precisions

@@ -75,6 +75,7 @@ def take_all(flags: argparse.Namespace, folder: Path, began: float) -> dict:
     run = Run(
         bin=unpacked(flags.bin.resolve(), folder / "bin"), device=flags.device, quick=flags.quick,
         wanted=flags.models.split(","), ends=began + (flags.seconds or SECONDS[flags.quick]), folder=folder,
+        pytorch=flags.pytorch, libraries=flags.libraries,
     )  # fmt: skip
     if run.quick:
         # As many as there are cores wait for one another where the cores are shared.
@@ -92,6 +93,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bin", type=Path, required=True, help="sconce, sconce-worker and device-tests, packed or not")
     parser.add_argument("--device", choices=["cuda", "worker"], default="cuda", help="a GPU, or the worker on the CPU")
+    parser.add_argument("--pytorch", choices=["cuda", "cpu"], default="", help="what PyTorch computes on [the same]")
+    parser.add_argument("--libraries", type=Path, help="where CUDA's libraries lie [beside PyTorch]")
     parser.add_argument("--quick", action="store_true", help="tiny models and short measurements, as for CI")
     parser.add_argument("--models", default=",".join(MAKERS), help="only these, separated by commas")
     parser.add_argument("--seconds", type=float, help="measuring ends so that all is over by then (80 or 520)")

@@ -13,7 +13,7 @@ SHOWN = 2000
 
 def step(run: Run) -> dict:
     path = run.bin / PROGRAM
-    if not run.on_gpu:
+    if run.torch_device != "cuda":
         return {"skipped": "kernels run on a GPU only", "failures": []}
     if not path.is_file():
         return {"failures": [f"{path} is not there"]}

@@ -31,6 +31,10 @@ class Run:
     wanted: list[str]
     ends: float
     folder: Path
+    # What PyTorch computes on, where that is not what the server does.
+    pytorch: str = ""
+    # Where CUDA's libraries lie, if not beside PyTorch.
+    libraries: Path | None = None
     networks: dict[str, Network] = field(default_factory=dict)
     server: SconceServer | None = None
     compiler: subprocess.Popen | None = None
@@ -41,7 +45,7 @@ class Run:
 
     @property
     def torch_device(self) -> str:
-        return "cuda" if self.on_gpu else "cpu"
+        return self.pytorch or ("cuda" if self.on_gpu else "cpu")
 
     @property
     def precisions(self) -> tuple[str, ...]:

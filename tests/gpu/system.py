@@ -20,26 +20,28 @@ ASKED = ("name", "driver_version", "memory.total", "memory.used", "clocks.max.sm
 
 def step(run: Run) -> dict:
     failures = [f"{run.bin / name} is not there" for name in (SERVER, WORKER) if not (run.bin / name).is_file()]
-    if run.on_gpu and not torch.cuda.is_available():
+    if run.torch_device == "cuda" and not torch.cuda.is_available():
         failures.append("PyTorch finds no GPU")
     if run.on_gpu:
-        find_libraries()
+        find_libraries(run.libraries)
     return {
         "machine": {
             "processor": processor(), "cores": os.cpu_count(), "system": platform.platform(),
             "python": platform.python_version(),
         },
-        "gpu": {"nvidia_smi": nvidia_smi(), "torch": torch_device()} if run.on_gpu else None,
+        "gpu": {"nvidia_smi": nvidia_smi(), "torch": torch_device()} if run.torch_device == "cuda" else None,
         "packages": {name: version_of(name) for name in PACKAGES},
         "programs": {name: program(run.bin / name) for name in (SERVER, WORKER, KERNELS)},
         "failures": failures,
     }  # fmt: skip
 
 
-def find_libraries() -> None:
-    """Has every process that is started from here find the libraries beside PyTorch, unless others are named."""
+def find_libraries(named: Path | None) -> None:
+    """Has every process that is started from here find those libraries, or those beside PyTorch unless others are named."""
     folder = Path(torch.__file__).parents[1] / LIBRARIES
-    if folder.is_dir():
+    if named:
+        os.environ["LD_LIBRARY_PATH"] = str(named.resolve())
+    elif folder.is_dir():
         os.environ.setdefault("LD_LIBRARY_PATH", str(folder))
 
 

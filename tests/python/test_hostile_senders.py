@@ -289,8 +289,9 @@ def test_a_storm_of_cancellations(target):
     calls, body = 1500, slow_body()
     before = ended(target)
     with target.unharmed(memory_mib=24), Wire(target.grpc) as wire:
-        # Fewer at a time than the resets for which HTTP/2's own guard against rapid resets would close the connection.
-        for group in groups(calls, 15):
+        # Even two groups are fewer than the resets for which HTTP/2's own guard against rapid resets would close the connection: a
+        # busy server may not have come to the last one yet.
+        for group in groups(calls, 9):
             wire.send(b"".join(call_frames(stream, body) for stream in group))
             wire.ping()
             wire.send(b"".join(reset(stream) for stream in group))
