@@ -53,11 +53,11 @@ impl Run<'_> {
             let now = Instant::now();
             // While another was computed it had not begun.
             let began = place.reached().map_or(started, |reached| reached.max(started));
-            let beside = place.is_beside();
+            let (beside, ahead) = (place.is_beside(), place.reached().is_some());
             drop(place);
             let took = now.saturating_duration_since(began);
             let (rows, size, release) = (batch.rows, batch.size, batch.release);
-            self.listener.ran(Ran { rows, size, padding: self.device.padding(size), release }, now);
+            self.listener.ran(Ran { rows, size, padding: self.device.padding(size), ahead, release }, now);
             match ended {
                 Ended::InTime((_, Ok(outputs))) => {
                     self.queue.learn(size, took, now);

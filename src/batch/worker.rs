@@ -64,6 +64,8 @@ pub struct Ran {
     pub size: usize,
     /// What was computed beside that, to fill the batch up.
     pub padding: usize,
+    /// Was the device given it while it computed another?
+    pub ahead: bool,
     /// Why it was released when it was.
     pub release: Release,
 }

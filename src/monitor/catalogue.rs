@@ -50,6 +50,8 @@ catalogue! {
         "Size of the largest batch, rows or tokens: as configured, or as the device has shown to have memory for.";
     BATCH_TOKENS = "sconce_batch_tokens_total" COUNTER "tokens" DEPLOYMENT,
         "Tokens of the batches that ran, without padding, of models whose rows differ in length.";
+    BATCHES_AHEAD = "sconce_batches_ahead_total" COUNTER "batches" DEPLOYMENT,
+        "Batches that were copied to the device while it computed the one before.";
     BATCHES = "sconce_batches_total" COUNTER "batches" &["model", "version", "release"],
         "Batches that ran, by the reason why each was released when it was.";
     BREAKER_OPENED = "sconce_breaker_opened_total" COUNTER "openings" RUNG,

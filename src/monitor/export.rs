@@ -119,6 +119,7 @@ fn deployment(page: &mut Page, seen: &Snapshot) {
         page.counter(named::BATCHES, &[labels[0], labels[1], release.label()], *count);
     }
     page.counter(named::BATCH_BISECTIONS, &labels, seen.bisections);
+    page.counter(named::BATCHES_AHEAD, &labels, seen.batches_ahead);
     page.counter(named::EXECUTOR_REBUILDS, &labels, seen.rebuilds);
     page.gauge(named::CONCURRENCY_LIMIT, &labels, float(seen.queue_size_limit as u64));
     page.gauge(named::MODEL_BYTES, &labels, float(seen.model_bytes));

@@ -38,6 +38,8 @@ pub struct BatchCounts {
     pub size: usize,
     /// What was computed beside that, to fill it up.
     pub padding: usize,
+    /// Was the device given it while it computed another?
+    pub ahead: bool,
 }
 
 /// Where one deployment's requests, batches and scores are counted. About 280 KiB, most of it the window's readings.
@@ -58,6 +60,7 @@ struct Core {
     batch_rows: Bounded,
     batch_size: AtomicU64,
     batch_padding: AtomicU64,
+    batches_ahead: AtomicU64,
     batches: [AtomicU64; Release::ALL.len()],
     bisections: AtomicU64,
     rebuilds: AtomicU64,
@@ -76,6 +79,7 @@ impl Core {
             batch_rows: Bounded::new(&bounds::ROWS),
             batch_size: AtomicU64::new(0),
             batch_padding: AtomicU64::new(0),
+            batches_ahead: AtomicU64::new(0),
             batches: [const { AtomicU64::new(0) }; Release::ALL.len()],
             bisections: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
@@ -127,6 +131,7 @@ impl Instruments {
         self.core.batch_rows.record(batch.rows as f64);
         self.core.batch_size.fetch_add(batch.size as u64, Relaxed);
         self.core.batch_padding.fetch_add(batch.padding as u64, Relaxed);
+        self.core.batches_ahead.fetch_add(u64::from(batch.ahead), Relaxed);
         // Releases are numbered in the order of `Release::ALL`; get() rather than trust in it.
         if let Some(batches) = self.core.batches.get(release as usize) {
             batches.fetch_add(1, Relaxed);
@@ -194,6 +199,7 @@ impl Instruments {
             }),
             batches: batches.map(|(release, count)| (*release, count.load(Relaxed))).collect(),
             bisections: core.bisections.load(Relaxed),
+            batches_ahead: core.batches_ahead.load(Relaxed),
             rebuilds: core.rebuilds.load(Relaxed),
             queue_size_limit: queue.as_ref().map_or(0, |queue| queue.size_limit()),
             model_bytes: core.model_bytes.load(Relaxed),

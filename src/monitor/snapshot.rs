@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub batches: Vec<(Release, u64)>,
     /// Failed batches that were cut in two.
     pub bisections: u64,
+    /// Batches that the device was given while it computed another.
+    pub batches_ahead: u64,
     /// Executors built anew.
     pub rebuilds: u64,
     /// Bytes of the model's weights.

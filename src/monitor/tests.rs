@@ -51,7 +51,11 @@ fn value(monitor: &Monitor, now: Instant, name: &str) -> f64 {
 }
 
 fn answered(monitor: &Arc<Monitor>, instruments: &Arc<Instruments>, arrived: Instant) {
-    instruments.batch_ran(BatchCounts { rows: 4, size: 9, padding: 1 }, Release::Idle, arrived + 5 * MILLI);
+    instruments.batch_ran(
+        BatchCounts { rows: 4, size: 9, padding: 1, ahead: true },
+        Release::Idle,
+        arrived + 5 * MILLI,
+    );
     let mut journey = monitor.journey(arrived, None);
     journey.request_bytes(100);
     journey.decoded(arrived + MILLI);
@@ -73,7 +77,7 @@ fn every_series_is_there_at_zero_from_the_first_scrape() {
     let now = Instant::now();
     answered(&monitor, &instruments, now);
     drop(monitor.journey(now, None));
-    instruments.batch_ran(BatchCounts { rows: 4, size: 9, padding: 1 }, Release::Bisect, now);
+    instruments.batch_ran(BatchCounts { rows: 4, size: 9, padding: 1, ahead: true }, Release::Bisect, now);
     let after = series(&monitor.render(now + MILLI));
     assert!(before.keys().eq(after.keys()), "no series appears later");
 }
@@ -178,7 +182,7 @@ fn the_window_forgets_and_the_sums_do_not() {
     let instruments = deploy(&monitor, &classes(2));
     let start = Instant::now();
     let score = |class, at| {
-        instruments.batch_ran(BatchCounts { rows: 1, size: 9, padding: 1 }, Release::Idle, at);
+        instruments.batch_ran(BatchCounts { rows: 1, size: 9, padding: 1, ahead: true }, Release::Idle, at);
         let mut journey = monitor.journey(at, None);
         journey.routed(instruments.clone());
         let row = ClassScore { class, confidence: 0.4, margin: 0.1, entropy: 0.9, bin: None };
@@ -287,9 +291,10 @@ fn gauges_are_read_at_the_scrape() {
     assert_eq!(value(&monitor, later, r#"sconce_queue_rows{model="m",version="3"}"#), 17.0);
     assert_eq!(value(&monitor, later, r#"sconce_queue_oldest_age_seconds{model="m",version="3"}"#), 0.25);
     assert_eq!(value(&monitor, later, r#"sconce_concurrency_limit{model="m",version="3"}"#), 40.0);
-    instruments.batch_ran(BatchCounts { rows: 2, size: 9, padding: 1 }, Release::Idle, later);
+    instruments.batch_ran(BatchCounts { rows: 2, size: 9, padding: 1, ahead: true }, Release::Idle, later);
     assert_eq!(value(&monitor, later, r#"sconce_batch_tokens_total{model="m",version="3"}"#), 9.0);
     assert_eq!(value(&monitor, later, r#"sconce_batch_padding_tokens_total{model="m",version="3"}"#), 1.0);
+    assert_eq!(value(&monitor, later, r#"sconce_batches_ahead_total{model="m",version="3"}"#), 1.0);
     drop(queue);
     assert_eq!(value(&monitor, later, r#"sconce_queue_rows{model="m",version="3"}"#), 0.0);
 }

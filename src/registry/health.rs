@@ -226,8 +226,8 @@ impl Health {
 
 impl Listener for Health {
     fn ran(&self, batch: Ran, now: Instant) {
-        let Ran { rows, size, padding, release } = batch;
-        self.instruments.batch_ran(BatchCounts { rows, size, padding }, release, now);
+        let Ran { rows, size, padding, ahead, release } = batch;
+        self.instruments.batch_ran(BatchCounts { rows, size, padding, ahead }, release, now);
     }
 
     fn bisected(&self) {

@@ -119,6 +119,18 @@ class Asked:
         return answer.rung
 
 
+def test_full_batches_are_copied_while_others_are_computed(tmp_path):
+    """By two streams, of which neither does a thing before it is waited for: what is out of order is NaN."""
+    network = MAKERS["tabular"](True)
+    network.save(tmp_path, Asked.model)
+    (tmp_path / Asked.model / "model.toml").write_text('max_batch_size = 4\n[device]\npolicy = "require-gpu"\n')
+    with serve(tmp_path) as server:
+        asked = Asked(network.rows(16, "one after the other")["features"], server.grpc)
+        with Callers(server, [asked], at_once=16) as callers:
+            wait_for(lambda: read_total(server.metrics, "sconce_batches_ahead_total") >= 50, WAIT_SECONDS)
+        assert list(callers.failures.queue) == []
+
+
 def test_a_device_that_breaks_costs_no_client_an_answer(tmp_path):
     """Each worker's device breaks after so many operations, and answers every call with the error from then on."""
     network = MAKERS["tabular"](True)

@@ -120,7 +120,7 @@ fn ends_within(handle: &OwnedFd, at_most: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use tokio::time::{Duration, Instant, sleep};
 
     use super::super::super::gpus::for_tests::Program;
     use super::{NoAnswer, ask};
@@ -157,15 +157,20 @@ mod tests {
         assert_eq!(fails("kill -SEGV $$", PATIENCE), "it was ended by signal 11");
     }
 
-    #[test]
-    fn programs_that_do_not_end_are_killed_with_what_they_started() {
+    #[tokio::test]
+    async fn programs_that_do_not_end_are_killed_with_what_they_started() {
         let limit = Duration::from_millis(200);
         assert_eq!(fails("exec sleep 60", limit), "it did not end within 200ms");
         let program = Program::new("echo stuck >&2; sleep 60 & echo $! > \"$0.child\"; wait");
         assert_eq!(ask(program.path(), limit), Err(NoAnswer::Fails("it did not end within 200ms: stuck".to_owned())));
         let child = std::fs::read_to_string(program.path().with_extension("child")).expect("its number");
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        // It has its signal, and needs a core to end.
+        let until = Instant::now() + PATIENCE;
+        while !(state().is_empty() || state().contains(") Z ")) {
+            assert!(Instant::now() < until, "{}", state());
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[test]
