@@ -65,13 +65,14 @@ def test_batches_that_recur_are_recorded_and_answered_alike(repository):
 def test_probabilities_and_confidences_are_those_of_the_cores(repository):
     """They come of the pass that scores on the device, and of candle and the server's own scoring on the cores."""
     models, seen = repository(""), {}
-    for device in ("cuda", "cpu"):
+    for device, rung in (("cuda", "worker"), ("cpu", None)):
         with SconceServer(models, "--device", device) as server, Client(server.grpc) as client:
-            probabilities = client.infer("bert", tokens(5, 7)).outputs["probabilities"]
+            answer = client.infer("bert", tokens(5, 7))
+            assert answer.rung == rung
             # The page is rendered once a second.
             wait_for(lambda: read_total(server.metrics, f"{CONFIDENCE}_count") == 5, WAIT_SECONDS)
             bins = {le: read_total(server.metrics, f"{CONFIDENCE}_bucket", le=le) for le in ("0.1", "0.2", "0.5", "0.9", "1")}
-            seen[device] = probabilities, bins
+            seen[device] = answer.outputs["probabilities"], bins
     (on_device, told), (on_cores, computed) = seen["cuda"], seen["cpu"]
     np.testing.assert_allclose(on_device, on_cores, atol=1e-6)
     np.testing.assert_allclose(on_device.sum(axis=1), 1, atol=1e-6)
