@@ -7,7 +7,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 out=$1
 mkdir -p "$out"
 
-# library NAME VERSION FLAG… SOURCE…: its symbols have NVIDIA's versions, which are named like the library.
+# library NAME SOURCE…: its symbols have the versions of NVIDIA's, which are named like the library; the driver's have none.
 library() {
     local file=$1
     shift
