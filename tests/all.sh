@@ -216,7 +216,8 @@ step_gpu() {
     rm -r "$report"
 }
 
-# Puts the server and the worker for GPUs into FOLDER, beside libraries that take the host for a device (tests/cuda).
+# Puts the server and the worker for GPUs into FOLDER, beside libraries that take the host for a device (tests/cuda), and has the
+# kernels' own tests run on it.
 on_host() {
     local environment server
     server=$(server_path)
@@ -227,6 +228,7 @@ on_host() {
         tests/cuda/build.sh "$1"
         # CUDA's runtime is no driver, and stays NVIDIA's.
         cp "$CUDA_HOME/lib64/libcudart.so.13" "$1"
+        LD_LIBRARY_PATH=$1 cargo test --locked --package sconce-kernels --features cuda --test device -- --ignored
     )
     cp "$server" "$CARGO_TARGET_DIR/debug/sconce-worker" "$1"
 }

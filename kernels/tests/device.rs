@@ -1,4 +1,5 @@
-//! Every kernel does on a GPU what its twin does. Ignored unless asked for, since it needs one:
+//! Every kernel does on a GPU what its twin does. Ignored unless asked for, since it needs one, or a driver whose device is the host
+//! (`tests/all.sh host`):
 //!
 //!     cargo test -p sconce-kernels --features cuda --test device -- --ignored
 

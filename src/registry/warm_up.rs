@@ -116,8 +116,8 @@ fn run(executor: &mut dyn Executor, part: Rows, warmed: &mut WarmUp, until: Inst
 
 /// Made-up rows of a shape that was used; `None` if they would be huge, or are none that the model takes.
 fn again(about: &About, shape: &BatchShape) -> Option<Rows> {
-    if let Some(prepare) = &about.prepare {
-        return prepare.made_up(shape.rows, shape.size.div_ceil(shape.rows).min(prepare.length_max().unwrap_or(1)));
+    if about.prepare.is_some() {
+        return about.made_up(shape.rows, shape.size.div_ceil(shape.rows));
     }
     let specs = &about.signature.inputs;
     let mut pairs = specs.iter().zip(&shape.inputs);

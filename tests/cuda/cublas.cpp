@@ -1,7 +1,6 @@
 // Products of matrices, of which the device is the host.
-#include <cstring>
-
 #include "driver.hpp"
+#include "numbers.hpp"
 
 API void cuda_host_tell(Stream* stream, Work* work);
 
@@ -9,31 +8,25 @@ namespace {
 
 constexpr int NOT_SUPPORTED = 15;
 // As CUDA numbers types, and cuBLAS what it computes in.
-enum Type { F32 = 0, F16 = 2, BF16 = 14 };
-constexpr int COMPUTE_F16 = 64;
+enum Type { SINGLE = 0, HALF = 2, BRAIN = 14 };
+constexpr int COMPUTE_HALF = 64;
 
 int handle;
 Stream* current;
 
 float read(const void* numbers, int type, size_t at) {
-    if (type == F32) return static_cast<const float*>(numbers)[at];
-    if (type == F16) return static_cast<const _Float16*>(numbers)[at];
-    const uint32_t wide = uint32_t{static_cast<const uint16_t*>(numbers)[at]} << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
+    if (type == SINGLE) return static_cast<const float*>(numbers)[at];
+    if (type == HALF) return static_cast<const F16*>(numbers)[at];
+    return static_cast<const Bf16*>(numbers)[at];
 }
 
 void write(void* numbers, int type, size_t at, float value) {
-    if (type == F32) {
+    if (type == SINGLE) {
         static_cast<float*>(numbers)[at] = value;
-    } else if (type == F16) {
-        static_cast<_Float16*>(numbers)[at] = static_cast<_Float16>(value);
+    } else if (type == HALF) {
+        static_cast<F16*>(numbers)[at] = static_cast<F16>(value);
     } else {
-        uint32_t wide;
-        std::memcpy(&wide, &value, sizeof wide);
-        if (value == value) wide += 0x7fff + (wide >> 16 & 1);
-        static_cast<uint16_t*>(numbers)[at] = static_cast<uint16_t>(wide >> 16);
+        static_cast<Bf16*>(numbers)[at] = value;
     }
 }
 
@@ -73,7 +66,7 @@ void multiply(const std::vector<float>& left, const std::vector<float>& right, s
     }
 }
 
-float scalar(const void* number, int compute) { return read(number, compute == COMPUTE_F16 ? F16 : F32, 0); }
+float scalar(const void* number, int compute) { return read(number, compute == COMPUTE_HALF ? HALF : SINGLE, 0); }
 
 }  // namespace
 

@@ -92,7 +92,7 @@ API Result cuGetErrorString(Result error, const char** text) {
     return SUCCESS;
 }
 
-API Result cuMemAllocAsync(Address* address, size_t bytes, Stream* stream) {
+API Result cuMemAllocAsync(Address* address, size_t bytes, Named stream) {
     std::lock_guard guard(lock());
     if (broken()) return broken();
     if (!stream->recording) return bytes > 0 ? memory::take(address, bytes) : INVALID_VALUE;
@@ -108,7 +108,7 @@ API Result cuMemAlloc_v2(Address* address, size_t bytes) {
     return broken() ? broken() : memory::take(address, bytes);
 }
 
-API Result cuMemFreeAsync(Address address, Stream* stream) {
+API Result cuMemFreeAsync(Address address, Named stream) {
     std::lock_guard guard(lock());
     if (memory::is_graphs(address) != static_cast<bool>(stream->recording)) {
         misuse(stream->recording ? "memory of before is given back while a stream is recorded" : "a graph's memory is given back");
@@ -129,7 +129,7 @@ API Result cuMemFree_v2(Address address) {
 }
 
 // Bytes of the host's are copied later only if they are locked; others the driver sets aside at once.
-API Result cuMemcpyHtoDAsync_v2(void* to, const char* from, size_t bytes, Stream* stream) {
+API Result cuMemcpyHtoDAsync_v2(void* to, const char* from, size_t bytes, Named stream) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("a copy of the host's memory is recorded");
     const auto aside = std::make_shared<std::vector<char>>();
@@ -141,7 +141,7 @@ API Result cuMemcpyHtoDAsync_v2(void* to, const char* from, size_t bytes, Stream
     return broken();
 }
 
-API Result cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+API Result cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Named stream) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("a copy to the host's memory is recorded");
     tell(stream, [=] {
@@ -152,7 +152,7 @@ API Result cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Stream
     return broken();
 }
 
-API Result cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+API Result cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, Named stream) {
     std::lock_guard guard(lock());
     tell(stream, [=] {
         memory::check("a copy's target", to, bytes);
@@ -162,11 +162,11 @@ API Result cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, Stream
     return broken();
 }
 
-API Result cuMemcpyPeerAsync(void* to, void*, const void* from, void*, size_t bytes, Stream* stream) {
+API Result cuMemcpyPeerAsync(void* to, void*, const void* from, void*, size_t bytes, Named stream) {
     return cuMemcpyDtoDAsync_v2(to, from, bytes, stream);
 }
 
-API Result cuMemsetD8Async(void* to, unsigned char value, size_t bytes, Stream* stream) {
+API Result cuMemsetD8Async(void* to, unsigned char value, size_t bytes, Named stream) {
     std::lock_guard guard(lock());
     tell(stream, [=] {
         memory::check("a filling", to, bytes);
@@ -193,7 +193,7 @@ API Result cuModuleGetFunction(std::string** function, void*, const char* name) 
 }
 
 API Result cuLaunchKernel(const std::string* kernel, unsigned across, unsigned down, unsigned deep, unsigned threads, unsigned, unsigned,
-                          unsigned shared, Stream* stream, void** parameters, void**) {
+                          unsigned shared, Named stream, void** parameters, void**) {
     std::lock_guard guard(lock());
     const auto own = host::entries().find(*kernel);
     if (own == host::entries().end()) {

@@ -62,6 +62,9 @@ struct Graph {
     size_t bytes = 0;
 };
 
+struct Stream;
+API Result cuStreamCreate(Stream** stream, unsigned flags);
+
 struct Stream {
     std::deque<Work> waiting;
     // Operations that it was told, and that it has done.
@@ -69,6 +72,21 @@ struct Stream {
     long done = 0;
     // While it is recorded.
     std::shared_ptr<Graph> recording;
+};
+
+// A stream as callers name it: null is the device's own.
+struct Named {
+    Stream* stream;
+
+    operator Stream*() const {
+        static Stream* own = [] {
+            Stream* made = nullptr;
+            cuStreamCreate(&made, 0);
+            return made;
+        }();
+        return stream ? stream : own;
+    }
+    Stream* operator->() const { return *this; }
 };
 
 // Tells a stream what to do, or records it.

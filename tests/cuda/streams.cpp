@@ -81,7 +81,7 @@ API Result cuStreamDestroy_v2(Stream* stream) {
     return SUCCESS;
 }
 
-API Result cuStreamSynchronize(Stream* stream) {
+API Result cuStreamSynchronize(Named stream) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("a stream is waited for while it is recorded");
     catch_up(stream);
@@ -105,7 +105,7 @@ API Result cuEventDestroy_v2(Event* event) {
     return SUCCESS;
 }
 
-API Result cuEventRecord(Event* event, Stream* stream) {
+API Result cuEventRecord(Event* event, Named stream) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("an event in a stream that is recorded");
     *event = {stream, stream->told};
@@ -118,7 +118,7 @@ API Result cuEventSynchronize(const Event* event) {
     return broken();
 }
 
-API Result cuStreamWaitEvent(Stream* stream, const Event* event, unsigned) {
+API Result cuStreamWaitEvent(Named stream, const Event* event, unsigned) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("a stream that is recorded waits for an event");
     const Event until = *event;
@@ -126,20 +126,20 @@ API Result cuStreamWaitEvent(Stream* stream, const Event* event, unsigned) {
     return broken();
 }
 
-API Result cuStreamIsCapturing(Stream* stream, int* is) {
+API Result cuStreamIsCapturing(Named stream, int* is) {
     std::lock_guard guard(lock());
     *is = stream->recording ? 1 : 0;
     return SUCCESS;
 }
 
-API Result cuStreamBeginCapture_v2(Stream* stream, int) {
+API Result cuStreamBeginCapture_v2(Named stream, int) {
     std::lock_guard guard(lock());
     if (stream->recording) misuse("a stream that is recorded is recorded");
     stream->recording = std::make_shared<Graph>();
     return broken();
 }
 
-API Result cuStreamEndCapture(Stream* stream, Shared** graph) {
+API Result cuStreamEndCapture(Named stream, Shared** graph) {
     std::lock_guard guard(lock());
     const Shared recorded = std::move(stream->recording);
     stream->recording = nullptr;
@@ -161,7 +161,7 @@ API Result cuGraphInstantiateWithFlags(Shared** ready, const Shared* graph, unsi
 
 API Result cuGraphUpload(Shared*, Stream*) { return broken(); }
 
-API Result cuGraphLaunch(const Shared* ready, Stream* stream) {
+API Result cuGraphLaunch(const Shared* ready, Named stream) {
     std::lock_guard guard(lock());
     const Shared graph = *ready;
     tell(stream, [graph] {
